@@ -1,0 +1,7 @@
+"""Simulated physics: networks of conductors, and the Bench whose instruments speak real wire protocols about it."""
+
+from simulators import conductors
+from simulators.conductors import Affine, Decades
+from simulators.network import Edge, Network
+
+__all__ = ["Affine", "Decades", "Edge", "Network", "conductors"]

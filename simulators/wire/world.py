@@ -1,0 +1,61 @@
+"""What an instrument on the wire may ask of the world it stands in.
+
+:class:`simulators.bench.Bench` is the one world there is. A *port* is one physical connector of one instrument,
+named ``instrument.channel``: ``gates.ch24``, ``drain.output``, ``dmm.input``. Values are at the connector: the
+world knows what is behind it (dividers, preamplifiers, the device), the personality knows its own ranges,
+quantisation, offset and noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Imperfections:
+    """Which faults of real instruments the simulation includes; all on unless a check needs them off."""
+
+    noise: bool = True
+    offsets: bool = True
+    quantisation: bool = True
+
+
+class World(Protocol):
+    """The shared world, as one instrument sees it. Not thread-safe: all servers run on one event loop."""
+
+    imperfections: Imperfections
+
+    def now(self) -> float:
+        """Bench time, s."""
+        ...
+
+    def wait(self, duration: float) -> None:
+        """Let bench time pass, s (virtual benches return at once)."""
+        ...
+
+    def random(self, stream: str) -> np.random.Generator:
+        """The seeded generator of this name: the same name gives the same object."""
+        ...
+
+    def drive(self, port: str, programmed: float, actual: float) -> None:
+        """A source now gives `actual` volts at `port`, having been told `programmed`. Logged with its time."""
+        ...
+
+    def connect(self, port: str, on: bool) -> None:
+        """The output relay of `port` closes (True) or opens to high impedance (False). Logged."""
+        ...
+
+    def limit_current(self, port: str, limit: float) -> None:
+        """The source at `port` limits to +-`limit` A from now on. Logged."""
+        ...
+
+    def measure_voltage(self, port: str, aperture: float) -> float:
+        """Let `aperture` seconds of bench time pass; the mean voltage at `port` meanwhile, V."""
+        ...
+
+    def measure_current(self, port: str, aperture: float) -> tuple[float, bool]:
+        """Let `aperture` seconds pass; mean current out of the source at `port`, A; whether it is limiting."""
+        ...

@@ -140,8 +140,8 @@ def without_ndc(law: Conductor) -> Conductor:
     """The same conductor made unable to show NDC: the ablation of training.md, section 1.
 
     BlockingLevel: the blocking level gets the conducting one's rates (devices.md: GR2 = GR1 and GL2 = GL1;
-    barriers keep these ratios, so no gate setting can bring NDC back). GaussianNdc: the leak is raised to the
-    threshold 2 exp(-3/2) g. Others have none to remove.
+    barriers keep these ratios, so no gate setting can bring NDC back). GaussianNdc: the leak is raised to 0.6 g,
+    above the threshold 2 exp(-3/2) g. Others have none to remove.
     """
     if isinstance(law, BlockingLevel):
         return BlockingLevel(
@@ -156,7 +156,7 @@ def without_ndc(law: Conductor) -> Conductor:
             raise TypeError(
                 "a GaussianNdc with a knob on its conductance has no ablation at equal knob count"
             )
-        return GaussianNdc(law.conductance, law.width, max(_number(law.leak), 0.45 * law.conductance))
+        return GaussianNdc(law.conductance, law.width, max(_number(law.leak), 0.6 * law.conductance))
     return law
 
 

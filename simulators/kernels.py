@@ -402,13 +402,14 @@ def steady_states(
     theta,
     injected,
     scale,
+    carry,
     tolerance,
     max_steps,
 ):
     """Steady states of a batch, each reached by relaxation from its start.
 
     start: (batch, n_free), V; clamped: (batch, n_terminals), V; theta: (batch, n_parameters); injected: (batch,
-    n_free), A; scale: (batch,), V. Returns potentials (batch, n_free), verdict, residual (A), stable: (batch,).
+    n_free), A; scale: (batch,), V; carry: rows after the first start where the one before ended. Returns potentials (batch, n_free), verdict, residual (A), stable: (batch,).
     """
     batch, n = start.shape
     potentials = np.empty((batch, n))
@@ -418,7 +419,8 @@ def steady_states(
     du, dp = np.empty(MAX_READS), np.empty(MAX_PARAMETERS)
     u = np.empty(n + clamped.shape[1])
     for b in range(batch):
-        u[:n] = start[b]
+        if not (carry and b > 0):
+            u[:n] = start[b]
         u[n:] = clamped[b]
         verdict[b], residual[b], stable[b], _ = _follow(
             code, reads, first, stoich_node, stoich, capacity, u, theta[b], injected[b], scale[b], tolerance,
@@ -479,6 +481,21 @@ def rates(code, reads, first, potentials, clamped, theta):
         for p in range(code.size):
             r = rate(code[p], u[reads[p, 0]], u[reads[p, 1]], theta[b, first[p] : first[p + 1]], du, dp)
             out[b, p] = r
+    return out
+
+
+@njit(cache=True)
+def jacobians(code, reads, first, stoich_node, stoich, potentials, clamped, theta):
+    """dF/du at given potentials, (batch, n_free, n_free), A/V."""
+    batch, n = potentials.shape
+    out = np.empty((batch, n, n))
+    force, size, injected = np.empty(n), np.empty(n), np.zeros(n)
+    du, dp = np.empty(MAX_READS), np.empty(MAX_PARAMETERS)
+    u = np.empty(n + clamped.shape[1])
+    for b in range(batch):
+        u[:n] = potentials[b]
+        u[n:] = clamped[b]
+        _forces(code, reads, first, stoich_node, stoich, n, u, theta[b], injected, force, out[b], size, du, dp)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,6 +126,11 @@ class Network:
         return self._layout.names
 
     @property
+    def exponential(self) -> NDArray[np.bool_]:
+        """Which parameters move exponentially with their knobs (:class:`Decades`), (n_parameters,)."""
+        return self._layout.exponential
+
+    @property
     def base(self) -> Floats:
         """Base value of every parameter, (n_parameters,), a copy."""
         return self._base.copy()
@@ -156,11 +162,13 @@ class Network:
         knobs: ArrayLike | None = None,
         start: ArrayLike | None = None,
         injected: ArrayLike | None = None,
+        carry: bool = False,
         tolerance: float = 1e-3,
         max_steps: int = 4000,
     ) -> SteadyState:
         """Follow the relaxation from `start` to where it ends.
 
+        carry: each row after the first starts where the one before it ended (a sweep), not from `start`.
         tolerance: local error of the relaxation as a fraction of the network's voltage scale; only the choice of
         branch depends on it, the end state is polished by Newton to round-off.
         """
@@ -173,6 +181,7 @@ class Network:
             self._resolve(k),
             j,
             self._scale(clamped, u0),
+            carry,
             tolerance,
             max_steps,
         )
@@ -203,6 +212,15 @@ class Network:
             tolerance,
             t,
         )
+
+    def time_constants(self, state: SteadyState) -> Floats:
+        """Slowest time constant of small deviations from `state`, (batch,), s; inf or negative where unstable."""
+        jacobians = kernels.jacobians(*self._structure, state.potentials, state.inputs, self._resolve(state.knobs))
+        if not self.reservoirs:
+            return np.zeros(len(jacobians))
+        slowest = np.linalg.eigvals(jacobians / self._capacity[:, None]).real.max(axis=1)
+        with np.errstate(divide="ignore"):
+            return -1.0 / slowest
 
     def currents(self, state: SteadyState) -> Floats:
         """Current of every process at `state`, (batch, n_processes), A, positive from first to second node."""
@@ -275,9 +293,17 @@ class Network:
         return Gradients(by_base, by_linear, by_linear @ self._weights, g_inputs, g_injected)
 
     @property
-    def _structure(self) -> tuple[NDArray[np.int64], ...]:
+    def _structure(self) -> tuple[Any, ...]:
         layout = self._layout
-        return layout.code, layout.reads, layout.first, layout.stoich_node, layout.stoich  # type: ignore[return-value]
+        return layout.code, layout.reads, layout.first, layout.stoich_node, layout.stoich
+
+    def parameter_rows(self, process: int) -> slice:
+        """Where one process's parameters stand in the flat arrays."""
+        return slice(int(self._layout.first[process]), int(self._layout.first[process + 1]))
+
+    def resolved(self, knobs: ArrayLike) -> Floats:
+        """Every parameter's value at these knobs (n_knobs,), (n_parameters,)."""
+        return self._resolve(np.atleast_2d(np.asarray(knobs, dtype=float)))[0]
 
     def _resolve(self, knobs: Floats) -> Floats:
         """Every parameter at these knobs, (batch, n_parameters)."""

@@ -1,0 +1,1 @@
+"""What a run leaves behind: the journal (the only truth), and views of it."""

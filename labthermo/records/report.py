@@ -1,0 +1,374 @@
+"""The report of a run: one web page with plots, made from its journal alone, complete without any network."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labthermo.errors import RecordError
+from labthermo.quantity import format_quantity
+from labthermo.records import figures
+from labthermo.records.index import newest_rmse
+from labthermo.records.journal import Event, Journal
+
+TEMPLATE = "report.html.j2"
+_BACKENDS = {"wire": "wire twin", "model": "model"}
+_DRAWN = ("progress", "fit", "iv", "control", "parameters")
+_MEANING = {
+    "settled": "came to rest within the tolerance",
+    "unsettled": "still moving when the time was up",
+    "oscillating": "swings and does not come to rest",
+    "bistable": "two resting states; the answer depends on the past",
+    "overflow": "beyond the meter's range",
+    "compliance": "a source was limiting its current",
+    "tripped": "a protection acted",
+    "abandoned": "given up before it was read",
+}
+_SHOWN_EVENTS = 200
+
+
+@dataclass
+class Figure:
+    """A drawing with its caption."""
+
+    svg: str
+    caption: str
+    simulated: bool = False
+
+
+@dataclass
+class Page:
+    """What the template shows; empty parts are left out."""
+
+    run: str
+    banner: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    errors: list[tuple[str, str, str]] = field(default_factory=list)
+    fits: list[Figure] = field(default_factory=list)
+    progress: list[Figure] = field(default_factory=list)
+    ivs: list[Figure] = field(default_factory=list)
+    statuses: list[tuple[str, int, str, str]] = field(default_factory=list)
+    purposes: list[tuple[str, int]] = field(default_factory=list)
+    settling: list[tuple[str, str]] = field(default_factory=list)
+    parameters: list[tuple[str, str, str, str]] = field(default_factory=list)
+    events: list[tuple[str, str, str]] = field(default_factory=list)
+    events_left_out: int = 0
+    provenance: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into the run's folder, from its journal alone, and give its path.
+
+    Raises
+    ------
+    RecordError: the journal cannot be read, or the file not written.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(folder)
+    journal = Journal.open(folder, writable=False)
+    try:
+        page = _page(journal)
+    finally:
+        journal.close()
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    path = folder / "report.html"
+    _replace(path, environment.get_template(TEMPLATE).render(page=page))
+    return path
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
+    """Write `summary.json` into the run's folder, and give its path.
+
+    Holds `summary`, and from the journal whatever of ``run, backend, simulated, task`` or ``procedure, method, seed,
+    queries, rmse, floor, statuses, seconds, outcome`` it leaves out. ``run``, ``backend`` and ``simulated`` are always
+    the journal's. A number that is not finite becomes null. The file is replaced whole or not at all.
+
+    Raises
+    ------
+    RecordError: the journal cannot be read, or the file not written.
+    """
+    folder = Path(folder)
+    journal = Journal.open(folder, writable=False)
+    try:
+        header = journal.header
+        kind = "procedure" if "procedure" in header and "task" not in header else "task"
+        known = {
+            kind: header.get(kind),
+            "method": header.get("method"),
+            "seed": header.get("seed"),
+            "queries": journal.queries(),
+            "rmse": newest_rmse(journal),
+            "floor": _newest_floor(journal),
+            "statuses": journal.statuses(),
+            "seconds": _seconds(journal),
+            "outcome": journal.outcome,
+        }
+    finally:
+        journal.close()
+    record = {"run": folder.name, "backend": header["backend"], "simulated": header["backend"] != "real"}
+    path = folder / "summary.json"
+    _replace(path, json.dumps(_strict({**record, **known, **summary, **record}), indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def banner_of(backend: Any) -> str:
+    """What stands in colour at the top: empty for the backend ``real`` and for nothing else."""
+    return "" if backend == "real" else f"SIMULATED: {_BACKENDS.get(backend, f'unknown backend {backend!r}')}"
+
+
+def _page(journal: Journal) -> Page:
+    header = journal.header
+    page = Page(run=journal.folder.name, banner=banner_of(header.get("backend")))
+    units = _units(header)
+    parts: list[tuple[str, Callable[[], None]]] = [
+        ("fit", lambda: _add_fits(page, journal.events("fit"), units)),
+        ("control", lambda: _add_control(page, journal.events("control"))),
+        ("progress", lambda: _add_progress(page, journal)),
+        ("iv", lambda: _add_ivs(page, journal.events("iv"))),
+        ("parameters", lambda: _add_parameters(page, journal.events("parameters"))),
+    ]
+    for kind, add in parts:
+        try:
+            add()
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+            page.complaints.append(f"An event '{kind}' could not be shown ({type(error).__name__}: {error}).")
+    _add_facts(page, journal)
+    _add_behaviour(page, journal)
+    _add_events(page, journal)
+    _add_provenance(page, header)
+    return page
+
+
+def _add_facts(page: Page, journal: Journal) -> None:
+    header = journal.header
+    for name in ("task", "procedure", "method"):
+        if header.get(name):
+            page.facts.append((name.capitalize(), str(header[name])))
+    rmse, floor = newest_rmse(journal), _newest_floor(journal)
+    if rmse is not None:
+        page.facts.append(("Error", percent(rmse)))
+    if floor is not None:
+        page.facts.append(("Floor without NDC", percent(floor)))
+    page.facts.append(("Device queries", f"{journal.queries():,}".replace(",", " ")))
+    page.facts.append(("Duration", duration(_seconds(journal))))
+    page.facts.append(("Outcome", journal.outcome))
+
+
+def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> None:
+    newest = {str(e.detail.get("output")): e.detail for e in events}
+    for name, fit in newest.items():
+        several = np.ndim(fit["inputs"]) == 2 and np.shape(fit["inputs"])[1] > 1
+        svg = figures.fit(fit, units)
+        caption = f"{name}: measured against the target, on the hold-out grid. "
+        caption += "Points on the diagonal are exact answers. " if several else ""
+        caption += "Grey is the best monotone answer: all that a device without NDC could give."
+        page.fits.append(Figure(svg, caption))
+        rmse, floor = _number(fit.get("rmse")), _number(fit.get("floor"))
+        if rmse is not None:
+            what = "The trained device" if len(newest) == 1 else f"The trained device, output {name},"
+            sentence = f"{what} follows its target to {percent(rmse)} of the amplitude (root mean square error)."
+            if floor is not None:
+                verdict = "beats" if rmse < floor else "does not beat"
+                sentence += (
+                    " Without negative differential conductance (NDC) an answer is monotone, and the best monotone"
+                    f" answer is off by {percent(floor)}: this device {verdict} that floor."
+                )
+            page.sentences.append(sentence)
+            page.errors.append((f"Trained device, {name}", percent(rmse), "" if floor is None else percent(floor)))
+
+
+def _add_control(page: Page, events: Sequence[Event]) -> None:
+    for detail in [e.detail for e in events][-1:]:
+        rmse, floor = _number(detail["rmse"]), _number(detail.get("floor"))
+        source = str(detail.get("source", "not stated"))
+        if rmse is None:
+            return
+        page.sentences.append(
+            f"Control: the same network with its negative differential conductance off reaches {percent(rmse)}"
+            f" (source: {source})."
+        )
+        page.errors.append(
+            (f"Same network, NDC off ({source})", percent(rmse), "" if floor is None else percent(floor))
+        )
+
+
+def _add_progress(page: Page, journal: Journal) -> None:
+    steps = [e.detail for e in journal.events("progress") if _number(e.detail.get("rmse")) is not None]
+    if not steps:
+        return
+    svg = figures.learning_curve(steps, _newest_floor(journal))
+    page.progress.append(
+        Figure(
+            svg,
+            "Error on the way, as a fraction of the amplitude, against device queries; the line is the best so far.",
+        )
+    )
+
+
+def _add_ivs(page: Page, events: Sequence[Event]) -> None:
+    newest = {(str(e.detail.get("label")), str(e.detail.get("source"))): e.detail for e in events}
+    for (label, source), detail in newest.items():
+        regions = detail.get("regions") or []
+        spans = ", ".join(
+            f"{format_quantity(float(r['start']), 'V', 3)} to {format_quantity(float(r['stop']), 'V', 3)}"
+            f" (confidence {percent(float(r['confidence']))})"
+            for r in regions
+        )
+        measured = "measured on the simulated device" if page.banner else "measured"
+        made = {"twin": "calculated from the twin, not measured", "measured": measured}.get(source, source)
+        found = f"Negative differential conductance, shaded: {spans}." if regions else "No NDC found."
+        page.ivs.append(Figure(figures.current_voltage(detail), f"{label}: {made}. {found}", source == "twin"))
+
+
+def _add_parameters(page: Page, events: Sequence[Event]) -> None:
+    for event in events[-1:]:
+        for name, values in sorted(event.detail.items()):
+            shown = [format_quantity(float("nan" if v is None else v), "") for v in (*values, None, None, None)[:3]]
+            page.parameters.append((name, *(s.replace("nan", "–") for s in shown)))  # type: ignore[arg-type]
+
+
+def _add_behaviour(page: Page, journal: Journal) -> None:
+    total = journal.count()
+    page.statuses = [
+        (status, number, percent(number / total), _MEANING.get(status, ""))
+        for status, number in journal.statuses().items()
+    ]
+    page.purposes = list(journal.purposes().items())
+    times = journal.settle_times()
+    times = times[np.isfinite(times)]
+    if times.size:
+        for name, value in (
+            ("median", np.median(times)),
+            ("99 % below", np.percentile(times, 99)),
+            ("worst", times.max()),
+        ):
+            page.settling.append((name, format_quantity(float(value), "s", 3)))
+
+
+def _add_events(page: Page, journal: Journal) -> None:
+    others = [e for e in journal.events() if e.kind not in _DRAWN]
+    page.events_left_out = max(0, len(others) - _SHOWN_EVENTS)
+    for event in others[-_SHOWN_EVENTS:]:
+        detail = ", ".join(f"{name}: {_short(value)}" for name, value in event.detail.items())
+        page.events.append((moment(event.time), event.kind, detail))
+
+
+def _add_provenance(page: Page, header: Mapping[str, Any]) -> None:
+    for name, value in header.items():
+        if isinstance(value, Mapping):
+            texts = {k: v for k, v in value.items() if isinstance(v, str) and "\n" in v}
+            page.texts += [(f"{name}: {key}", text) for key, text in texts.items()]
+            rest = [(str(k), _short(v)) for k, v in value.items() if k not in texts]
+            if rest:
+                page.tables.append((name, rest))
+        elif isinstance(value, str) and "\n" in value:
+            page.texts.append((name, value))
+        elif name == "channels":
+            page.tables.append((name, [(str(c.get("name")), _channel(c)) for c in value if isinstance(c, Mapping)]))
+        else:
+            page.provenance.append((name, _short(value)))
+
+
+def _channel(channel: Mapping[str, Any]) -> str:
+    unit = str(channel.get("unit", ""))
+    low, high = _number(channel.get("minimum")), _number(channel.get("maximum"))
+    limits = "" if low is None or high is None else f", {format_quantity(low, unit)} to {format_quantity(high, unit)}"
+    return f"{channel.get('kind', '')} in {unit}{limits}"
+
+
+def _units(header: Mapping[str, Any]) -> dict[str, str]:
+    channels = header.get("channels")
+    if not isinstance(channels, list):
+        return {}
+    return {str(c["name"]): str(c.get("unit", "")) for c in channels if isinstance(c, Mapping) and "name" in c}
+
+
+def _newest_floor(journal: Journal) -> float | None:
+    floors = [_number(e.detail.get("floor")) for e in journal.events("fit")]
+    return next((f for f in reversed(floors) if f is not None), None)
+
+
+def _seconds(journal: Journal) -> float:
+    """Wall-clock time from the first to the last entry, in s."""
+    try:
+        start = datetime.fromisoformat(str(journal.header.get("created"))).timestamp()
+    except ValueError:
+        return 0.0
+    last = journal.last_time()
+    return 0.0 if last is None else max(0.0, last - start)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage with three digits, e.g. ``0.824 %``."""
+    return format_quantity(fraction, "%", 3)
+
+
+def duration(seconds: float) -> str:
+    """A time span in words, e.g. ``2 h 05 min``."""
+    if seconds < 60:
+        return format_quantity(seconds, "s", 3)
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(at: float) -> str:
+    """A time (s since 1970, UTC) as date and time of day."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 300 else f"{text[:300]} …"
+
+
+def _strict(value: Any) -> Any:
+    """`value` as plain data of strict JSON: no NaN, no infinities, no numpy."""
+    if isinstance(value, Mapping):
+        return {str(k): _strict(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _strict(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_strict(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put `text` in `path`, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written ({error}); free disk space or make the folder writable") from error
+    finally:
+        temporary.unlink(missing_ok=True)

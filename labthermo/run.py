@@ -1,0 +1,146 @@
+"""A run: a device with its journal. Nothing is shown that is not committed."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from labthermo.device import Device, Query, Response, channels_of
+from labthermo.errors import LabThermoError, ParameterError, QueryError, RecordError
+from labthermo.records.journal import Journal, Point
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Run:
+    """A device with its journal: :meth:`query` queries, commits, then returns.
+
+    `on_point` is called with every point after it is committed, for progress and live plots.
+    """
+
+    def __init__(self, device: Device, journal: Journal, *, on_point: Callable[[Point], None] | None = None) -> None:
+        self._device = device
+        self._journal = journal
+        self._on_point = on_point
+        self._broken: RecordError | None = None
+        self._closed = False
+
+    @property
+    def device(self) -> Device:
+        """The device itself: what it answers directly is not recorded."""
+        return self._device
+
+    @property
+    def journal(self) -> Journal:
+        """The record of this run."""
+        return self._journal
+
+    def query(self, query: Query, purpose: str = "train") -> Response:
+        """Ask the device and commit every part of its answer as it comes; only then hand it on.
+
+        Inputs are numbered on from the journal's last, whatever ``query.number`` says. `purpose` says why they are
+        asked; ``score`` is for the hold-out grid, which no budget counts.
+
+        Raises
+        ------
+        QueryError: the query does not fit the device.
+        RecordError: an answer could not be committed: it is not shown, and this run answers no more.
+        """
+        if self._broken is not None:
+            raise RecordError(f"this run has ended, its record could not be written: {self._broken}")
+        if self._journal.in_transaction:
+            raise RecordError(
+                "a query within a journal transaction would be shown before it is committed; end it first"
+            )
+        inputs = query.input_array(channels_of(self._device, "input"))
+        batch = len(inputs)
+        if batch == 0:
+            raise QueryError("a query needs at least one input")
+        nudge = None if query.nudge is None else np.asarray(query.nudge, dtype=float).reshape(batch, -1)
+        first = self._journal.last_number() + 1
+        whole = replace(query, inputs=inputs, nudge=nudge, number=first)
+        answered: list[Response] = []
+        done = 0
+        stream = self._device.stream(whole)
+        try:
+            for part in stream:
+                rows = slice(done, done + len(part))
+                asked = replace(
+                    whole,
+                    inputs=inputs[rows],
+                    nudge=None if nudge is None else nudge[rows],
+                    number=first + done,
+                )
+                self._commit(asked, part, purpose)
+                answered.append(part)
+                done += len(part)
+        finally:
+            close = getattr(stream, "close", None)
+            if close is not None:
+                close()
+        if done != batch:
+            raise QueryError(f"the device answered {done} of {batch} inputs; what it answered is in the journal")
+        return Response.join(answered)
+
+    def event(self, kind: str, /, **detail: Any) -> None:
+        """Record that something happened; see :meth:`Journal.event`."""
+        self._journal.event(kind, **detail)
+
+    def close(self) -> None:
+        """Park the device and close the journal, in this order, once. What fails in parking is recorded and raised."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._device.park()
+        except LabThermoError as error:
+            self._journal.event("park_failed", message=str(error))
+            raise
+        finally:
+            self._journal.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _commit(self, asked: Query, part: Response, purpose: str) -> None:
+        last = self._journal.last_number()
+        try:
+            self._journal.append(asked, part, purpose)
+        except RecordError as error:
+            self._broken = error
+            raise
+        if self._on_point is not None:
+            for point in self._journal.points(after=last):
+                self._on_point(point)
+
+
+def new_run_id() -> str:
+    """A name for a new run, e.g. ``20261123-231502-7f3a``: the time in UTC and four random hex digits."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_folder(runs: Path, run_id: str) -> Path:
+    """The folder of a run within `runs`.
+
+    Raises
+    ------
+    ParameterError: `run_id` is not 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit.
+    """
+    if not _RUN_NAME.fullmatch(run_id):
+        raise ParameterError(
+            f"run name {run_id[:80]!r} is not allowed; use up to 64 letters, digits, '.', '_' and '-', no other first"
+        )
+    return Path(runs) / run_id

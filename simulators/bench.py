@@ -1,0 +1,345 @@
+"""The Bench: one simulated world that all its instruments share, with its own clock and its own log.
+
+Every volt that an instrument puts out arrives here, moves the potentials of the sample, and is written down with
+its time; every reading comes from here. The log judges the code under test: it knows nothing of Guard.
+Bench time is virtual: readings take their reading time, and `wait` lets time pass, at no wall time.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labthermo.config import StationConfig
+
+from simulators.network import Network
+from simulators.sample import Chain, Sample, build_sample, hidden_truth
+from simulators.wire.keithley2450 import Keithley2450Personality
+from simulators.wire.keysight34465a import Keysight34465APersonality
+from simulators.wire.qdac2 import Qdac2Personality
+from simulators.wire.scpi import ScpiPersonality
+from simulators.wire.server import Servers
+from simulators.wire.world import Imperfections, World
+
+Floats = NDArray[np.float64]
+
+PERSONALITIES: dict[str, Callable[[str, World], ScpiPersonality]] = {
+    "qdac2": Qdac2Personality,
+    "keysight34465a": Keysight34465APersonality,
+    "keithley2450": Keithley2450Personality,
+}
+CABLE_CAPACITANCE = 100e-12  # F, of a lead whose source is disconnected or limiting
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One event at one connector.
+
+    time: s, bench time; port: ``gates.ch01``; channel: the device channel behind it, "" if none; quantity:
+    ``voltage``, ``connected`` or ``limit``; programmed: as told; actual: at the connector; at_sample: behind dividers,
+    in the device's own sign (V; equal to `actual` for the other quantities).
+    """
+
+    time: float
+    port: str
+    channel: str
+    quantity: str
+    programmed: float
+    actual: float
+    at_sample: float
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What is behind a source's connector."""
+
+    channel: str
+    kind: str  # "knob", "input" or "lead"
+    at: str  # the network's knob or terminal
+    scale: float  # device volts per instrument volt, the true one
+    offset: float  # device volts
+    nominal: float  # device volts per instrument volt, as the station file has it
+
+
+@dataclass
+class _Tap:
+    """What is before a voltmeter's connector: a node, an amplifier and its filter."""
+
+    at: str
+    scale: float
+    offset: float
+    noise: float
+    time_constant: float
+    overload: float
+    filtered: float = 0.0
+
+
+class Bench:
+    """The simulated world of a station; a :class:`simulators.wire.world.World` for its instruments.
+
+    Not thread-safe: touch it on the servers' loop (:meth:`simulators.wire.server.Servers.call`).
+    """
+
+    def __init__(self, config: StationConfig, control: bool = False) -> None:
+        simulation = config.simulation
+        self.imperfections = Imperfections(
+            noise=not simulation.noiseless, offsets=simulation.offsets, quantisation=simulation.quantisation
+        )
+        self.log: list[LogEntry] = []
+        self._seed = simulation.seed
+        self._streams: dict[str, np.random.Generator] = {}
+        self._sample: Sample = build_sample(config, control)
+        self._truth = hidden_truth(self._sample, simulation.seed, simulation.mismatch, control)
+        self._time = 0.0
+        sign = self._sample.sign
+        errors = self.random("wiring")
+        self._sources: dict[str, _Line] = {}
+        device = config.device
+        wanted = 1.0 if simulation.offsets else 0.0
+        for kind, sections in (("knob", device.knobs), ("input", device.inputs)):
+            for name, section in sections.items():
+                nominal = section.via.scale * (sign if kind == "input" else 1.0)
+                gain = 1.0 + wanted * Chain.INPUT_GAIN * float(errors.standard_normal()) * (kind == "input")
+                at = name if kind == "knob" else section.at
+                offset = section.via.offset * (sign if kind == "input" else 1.0)
+                self._sources[section.of.port] = _Line(name, kind, at, nominal * gain, offset, nominal)
+        self._taps: dict[str, _Tap] = {}
+        for name, section in (*device.outputs.items(), *device.nodes.items()):
+            via = section.via
+            if section.of.quantity == "current":
+                self._sources[section.of.port] = _Line(name, "lead", section.at, sign, 0.0, sign)
+                continue
+            amplified = via.scale != 1.0
+            gain = 1.0 + wanted * amplified * Chain.VOLTAGE_GAIN * float(errors.standard_normal())
+            offset = via.offset + wanted * amplified * Chain.VOLTAGE_OFFSET * float(errors.standard_normal())
+            self._taps[section.of.port] = _Tap(
+                at=section.at,
+                scale=via.scale * gain * sign,
+                offset=offset * sign,
+                noise=simulation.noise_of(name) if self.imperfections.noise else 0.0,
+                time_constant=1.0 / (2.0 * math.pi * via.bandwidth) if via.bandwidth else 0.0,
+                overload=via.overload or math.inf,
+            )
+        self._volts = dict.fromkeys(self._sources, 0.0)  # actual, at the connector
+        self._connected = {port: line.kind != "lead" for port, line in self._sources.items()}
+        self._limits = dict.fromkeys(self._sources, math.inf)
+        self._limiting: dict[str, float] = {}
+        self._networks: dict[frozenset[str], Network] = {}
+        self._u = dict.fromkeys((*self._sample.network.reservoirs, *self._sample.network.terminals), 0.0)
+        self._at_rest = False
+        for tap in self._taps.values():
+            tap.filtered = (self._u[tap.at] + tap.offset) * tap.scale
+
+    # what instruments ask
+
+    def now(self) -> float:
+        return self._time
+
+    def wait(self, duration: float) -> None:
+        if duration > 0:
+            self._advance(duration)
+
+    def random(self, stream: str) -> np.random.Generator:
+        if stream not in self._streams:
+            self._streams[stream] = np.random.default_rng([self._seed, 3, zlib.crc32(stream.encode())])
+        return self._streams[stream]
+
+    def drive(self, port: str, programmed: float, actual: float) -> None:
+        line = self._sources.get(port)
+        at_sample = programmed if line is None else programmed * line.nominal + line.offset
+        self._note(port, "voltage", programmed, actual, at_sample)
+        if line is not None and self._volts[port] != actual:
+            self._volts[port] = actual
+            self._at_rest = False
+
+    def connect(self, port: str, on: bool) -> None:
+        self._note(port, "connected", float(on), float(on), float(on))
+        if port in self._sources and self._connected[port] != on:
+            self._connected[port] = on
+            self._limiting.pop(port, None)
+            self._at_rest = False
+
+    def limit_current(self, port: str, limit: float) -> None:
+        self._note(port, "limit", limit, limit, limit)
+        if port in self._sources:
+            self._limits[port] = limit
+            self._limiting.pop(port, None)
+            self._at_rest = False
+
+    def measure_voltage(self, port: str, aperture: float) -> float:
+        tap = self._taps.get(port)
+        means = self._advance(aperture)
+        if tap is None:
+            return 0.0  # nothing is plugged in
+        noise = tap.noise / math.sqrt(2.0 * aperture) * self.random(f"{port}.noise").standard_normal()
+        volts = means[port] + noise * tap.scale
+        return min(max(volts, -tap.overload), tap.overload)
+
+    def measure_current(self, port: str, aperture: float) -> tuple[float, bool]:
+        self._advance(aperture)
+        line = self._sources.get(port)
+        if line is None or line.kind != "lead" or not self._connected[port]:
+            return 0.0, False
+        if port in self._limiting:
+            return self._limiting[port] * self._sample.sign, True
+        return self._lead_current(line.at) * self._sample.sign, False
+
+    # the physics behind
+
+    def _note(self, port: str, quantity: str, programmed: float, actual: float, at_sample: float) -> None:
+        line = self._sources.get(port)
+        channel = line.channel if line else ""
+        self.log.append(LogEntry(self._time, port, channel, quantity, programmed, actual, at_sample))
+
+    def _clamped_volts(self) -> dict[str, float]:
+        """Potentials of all terminals that a source holds."""
+        held = {}
+        for port, line in self._sources.items():
+            if line.kind != "knob" and self._connected[port] and port not in self._limiting:
+                held[line.at] = self._volts[port] * line.scale + line.offset
+        return held
+
+    def _world(self) -> tuple[Network, Floats, Floats, Floats, Floats, list[str]]:
+        """The network as things stand, with its clamps, knobs, injected currents, start, and free nodes."""
+        sample = self._sample
+        off = {
+            line.at
+            for port, line in self._sources.items()
+            if line.kind != "knob" and (not self._connected[port] or port in self._limiting)
+        }
+        key = frozenset(off)
+        if key not in self._networks:
+            self._networks[key] = _floating(self._truth, [t for t in self._truth.terminals if t in off])
+        network = self._networks[key]
+        held = self._clamped_volts()
+        free = list(network.reservoirs)
+        clamps = np.array([[held.get(name, 0.0) for name in network.terminals]])
+        knobs = np.zeros(len(network.knobs))
+        for port, line in self._sources.items():
+            if line.kind == "knob":
+                knobs[network.knobs.index(line.at)] = self._volts[port] * line.scale + line.offset
+        injected = np.zeros(len(free))
+        injected[: len(sample.injected)] = sample.injected
+        for port, current in self._limiting.items():
+            injected[free.index(self._sources[port].at)] += current
+        start = np.array([self._u[name] for name in free])
+        for name, volts in zip(network.terminals, clamps[0], strict=True):
+            self._u[name] = float(volts)
+        return network, clamps, knobs, injected, start, free
+
+    def _lead_current(self, terminal: str) -> float:
+        """Current out of a held lead at the present potentials, A, in the carriers' sign."""
+        network, clamps, knobs, injected, start, _ = self._world()
+        state = network.steady_state(clamps, knobs, start, injected)
+        return float(network.terminal_currents(state, terminal)[0])
+
+    def _advance(self, duration: float) -> dict[str, float]:
+        """Let time pass; the mean voltage at every voltmeter's connector meanwhile."""
+        if not self._at_rest:
+            self._choose_limits()
+        means = dict.fromkeys(self._taps, 0.0)
+        if self._at_rest:
+            self._filter(duration, self._u, duration, means)
+        else:
+            network, clamps, knobs, injected, start, free = self._world()
+            times = duration * np.concatenate([[0.0], 2.0 ** np.arange(-12.0, 1.0)])
+            path = network.relax(clamps, times, knobs, start, injected, tolerance=1e-4)[0]
+            for step in range(1, len(times)):
+                middle = 0.5 * (path[step - 1] + path[step])
+                during = dict(zip(free, middle, strict=True))
+                self._filter(times[step] - times[step - 1], during, duration, means)
+            end = network.steady_state(clamps, knobs, path[-1], injected)
+            near = np.all(np.abs(end.potentials[0] - path[-1]) < 1e-8)
+            self._at_rest = bool(near and end.verdict[0] == "settled")
+            final = end.potentials[0] if self._at_rest else path[-1]
+            self._u.update(zip(free, map(float, final), strict=True))
+        self._time += duration
+        return means
+
+    def _filter(self, step: float, during: dict[str, float], total: float, means: dict[str, float]) -> None:
+        """Every amplifier's low pass over a step with constant input; adds to the means over `total`."""
+        for port, tap in self._taps.items():
+            target = (during[tap.at] + tap.offset) * tap.scale
+            if tap.time_constant == 0.0:
+                tap.filtered = target
+                means[port] += target * step / total
+                continue
+            decay = math.exp(-step / tap.time_constant)
+            away = tap.filtered - target
+            means[port] += (target * step + away * tap.time_constant * (1.0 - decay)) / total
+            tap.filtered = target + away * decay
+
+    def _choose_limits(self) -> None:
+        """Let a source limit its current where holding its voltage would take more than it may give."""
+        for port, line in self._sources.items():
+            if line.kind != "lead" or not self._connected[port] or math.isinf(self._limits[port]):
+                continue
+            self._limiting.pop(port, None)
+            current = self._lead_current(line.at)
+            if abs(current) > self._limits[port]:
+                self._limiting[port] = math.copysign(self._limits[port], current)
+
+
+def _floating(network: Network, terminals: list[str]) -> Network:
+    """The same network with some terminals free, on the capacitance of their cable."""
+    if not terminals:
+        return network
+    reservoirs = {**network.reservoirs, **dict.fromkeys(terminals, CABLE_CAPACITANCE)}
+    rest = [name for name in network.terminals if name not in terminals]
+    rebuilt = Network(reservoirs, rest, network.processes, network.knobs)
+    return rebuilt.with_values(network.base, network.weights)
+
+
+class WireTwin:
+    """A running bench: its servers, its addresses, and a clock that waits in bench time."""
+
+    def __init__(self, bench: Bench, servers: Servers) -> None:
+        self.bench = bench
+        self._servers = servers
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Instrument name -> VISA resource on loopback."""
+        return self._servers.addresses
+
+    def now(self) -> float:
+        """Bench time, s."""
+        return self._servers.call(self.bench.now)
+
+    def sleep(self, duration: float) -> None:
+        """Let bench time pass, s."""
+        self._servers.call(lambda: self.bench.wait(duration))
+
+    def read_log(self) -> list[LogEntry]:
+        """The Bench's own log so far, a copy."""
+        return self._servers.call(lambda: list(self.bench.log))
+
+    def close(self) -> None:
+        """Stop serving. Closing twice does nothing."""
+        self._servers.stop()
+
+
+def build_wire_twin(config: StationConfig, control: bool = False) -> WireTwin:
+    """Start the wire twin of a station in this process.
+
+    Raises
+    ------
+    StationFileError: a driver that has no simulated instrument.
+    """
+    bench = Bench(config, control)
+    personalities = {}
+    for name, section in config.instruments.items():
+        if section.driver not in PERSONALITIES:
+            what = f"{section.driver!r} has no simulated instrument; there are {', '.join(PERSONALITIES)}"
+            raise config.error(("instruments", name, "driver"), what)
+        personalities[name] = PERSONALITIES[section.driver](name, bench)
+    servers = Servers(personalities)
+    servers.start()
+    return WireTwin(bench, servers)
+
+

@@ -1,0 +1,1 @@
+"""Instruments of the wire twin: loopback servers that speak the makers' command sets about one shared world."""

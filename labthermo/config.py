@@ -274,7 +274,7 @@ class Simulation(Section):
     mismatch: Fraction = Field(default=0.0, description="relative standard deviation of hidden parameters")
     noise: Annotated[
         dict[str, NoiseDensity],
-        BeforeValidator(lambda value: {"*": value} if isinstance(value, str) else value),
+        BeforeValidator(lambda value: {"*": "off"} if value == "off" else value),
         WithJsonSchema({"anyOf": [{"const": "off"}, {"type": "object"}]}),
     ] = Field(
         default={}, description="density at the sample by output, V/Hz**0.5 or off; off alone silences everything"

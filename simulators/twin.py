@@ -42,15 +42,15 @@ class NetworkTwin:
         return readings
 
     def jacobian(self, knobs: Floats, inputs: Floats) -> tuple[Floats, Floats]:
-        """Readings (batch, n_readings) and their derivatives by the knobs, (batch, n_readings, n_knobs)."""
+        """Outputs (batch, n_outputs) and their derivatives by the knobs, (batch, n_outputs, n_knobs)."""
         readings, state, network = self._evaluate(self.coordinates, knobs, inputs, None)
         gain = self._chain.gains(self.coordinates[self._n :])
         order = list(self._sample.knob_order)
         columns = [
             reading_gradients(self._sample, network, state, r).knobs[:, order] * gain[r]
-            for r in range(len(self._sample.readings))
+            for r in range(self._sample.n_outputs)
         ]
-        return readings, np.stack(columns, axis=1)
+        return readings[:, : self._sample.n_outputs], np.stack(columns, axis=1)
 
     def refit(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats, iterations: int = 12) -> float:
         """Move the coordinates to the MAP estimate for measured `readings` (batch, n_readings) of given `sigma`.
@@ -103,10 +103,10 @@ class NetworkTwin:
         self.coordinates = np.array(state["coordinates"], dtype=float)
         self._widths = np.array(state["widths"], dtype=float)
 
-    def conductor_curves(self, knobs: Floats, points: int = 121) -> list[tuple[str, Floats, Floats]]:
-        """(label, bias, current) of every distinct conductor at these knobs (n_knobs,), as the twin has it.
+    def conductor_curves(self, knobs: Floats, bias: float) -> list[tuple[str, Floats, Floats]]:
+        """(label, bias, current) of each nonlinear conductor at these knobs (n_knobs,), for biases from 0 to `bias` (V).
 
-        The bias runs over the input's window; the far side is held at 0 V.
+        The far side is held at 0 V; 121 points.
         """
         network = self._mismatch.apply(self.coordinates[: self._n])
         curves = []
@@ -117,9 +117,9 @@ class NetworkTwin:
                 continue  # a resistor's line says nothing
             alone = Network({}, ("a", "b"), [Edge("a", "b", edge.law)], network.knobs)
             alone = alone.with_values(theta[network.parameter_rows(p)], np.zeros_like(alone.weights))
-            bias = np.linspace(0.0, 4e-3, points)
-            state = alone.steady_state(np.column_stack([bias, np.zeros(points)]))
-            curves.append((f"{edge.first} to {edge.second}, conductor {p + 1}", bias, alone.currents(state)[:, 0]))
+            volts = np.linspace(0.0, bias, 121)
+            state = alone.steady_state(np.column_stack([volts, np.zeros_like(volts)]))
+            curves.append((f"{edge.first} to {edge.second}, conductor {p + 1}", volts, alone.currents(state)[:, 0]))
         return curves
 
     def _evaluate(self, point: Floats, knobs: Floats, inputs: Floats, start: Floats | None):

@@ -118,7 +118,7 @@ def _drawing(width: float = 7.4, height: float = 3.6) -> Iterator[tuple[Figure, 
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the browser has its own fonts
+        warnings.simplefilter("ignore", UserWarning)  # of glyphs that the browser has, of labels that leave no room
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
@@ -160,7 +160,7 @@ def _engineering(axes: Axes, which: str, name: str, unit: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     largest = float(np.max(np.abs(axis.get_data_interval())))
     if unit or not 0.01 < largest < 1e4:
-        axis.set_major_formatter(EngFormatter(unit))
+        axis.set_major_formatter(EngFormatter(_shown(unit, 12) if unit else ""))
     axis.set_label_text(_shown(name))
 
 
@@ -179,9 +179,9 @@ def _percent_between(value: float, _position: float = 0.0) -> str:
     return _percent(value) if f"{value:.0e}"[0] in "25" else ""
 
 
-def _shown(text: str) -> str:
+def _shown(text: str, most: int = 40) -> str:
     text = " ".join(text.split()).lstrip("_") or "?"  # matplotlib hides labels that start with an underscore
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _array(values: Any) -> np.ndarray:

@@ -63,7 +63,7 @@ def list_runs(runs: Path) -> list[RunSummary]:
     kept = {name: (stamps[name], summary) for name, summary in fresh.items() if not _damaged(summary)}
     if kept != known:
         _save(runs, kept)
-    listed = [_interrupted(runs / name, summary) for name, summary in fresh.items()]
+    listed = [replace(s, outcome=outcome_now(runs / name, s.outcome)) for name, s in fresh.items()]
     return sorted(listed, key=lambda s: (not _damaged(s), s.created, s.id), reverse=True)
 
 
@@ -76,6 +76,11 @@ def newest_rmse(journal: Journal) -> float | None:
                 if isinstance(value, int | float) and math.isfinite(value):
                     return float(value)
     return None
+
+
+def outcome_now(folder: Path, outcome: str) -> str:
+    """The outcome in the journal of `folder`, but ``interrupted`` for a run that no living process goes on with."""
+    return "interrupted" if outcome == "running" and Journal.holder(folder) is None else outcome
 
 
 def _summarise(folder: Path) -> RunSummary:
@@ -103,12 +108,6 @@ def _summarise(folder: Path) -> RunSummary:
 
 def _damaged(summary: RunSummary) -> bool:
     return summary.outcome.startswith("damaged")
-
-
-def _interrupted(folder: Path, summary: RunSummary) -> RunSummary:
-    if summary.outcome == "running" and Journal.holder(folder) is None:
-        return replace(summary, outcome="interrupted")
-    return summary
 
 
 def _stamp(folder: Path) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from labthermo.errors import RecordError
 from labthermo.quantity import format_quantity
 from labthermo.records import figures
-from labthermo.records.index import newest_rmse
+from labthermo.records.index import newest_rmse, outcome_now
 from labthermo.records.journal import Event, Journal
 
 TEMPLATE = "report.html.j2"
@@ -120,7 +120,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
             "floor": _newest_floor(journal),
             "statuses": journal.statuses(),
             "seconds": _seconds(journal),
-            "outcome": journal.outcome,
+            "outcome": outcome_now(folder, journal.outcome),
         }
     finally:
         journal.close()
@@ -170,7 +170,7 @@ def _add_facts(page: Page, journal: Journal) -> None:
         page.facts.append(("Floor without NDC", percent(floor)))
     page.facts.append(("Device queries", f"{journal.queries():,}".replace(",", " ")))
     page.facts.append(("Duration", duration(_seconds(journal))))
-    page.facts.append(("Outcome", journal.outcome))
+    page.facts.append(("Outcome", outcome_now(journal.folder, journal.outcome)))
 
 
 def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> None:
@@ -242,8 +242,8 @@ def _add_ivs(page: Page, events: Sequence[Event]) -> None:
 def _add_parameters(page: Page, events: Sequence[Event]) -> None:
     for event in events[-1:]:
         for name, values in sorted(event.detail.items()):
-            shown = [format_quantity(float("nan" if v is None else v), "") for v in (*values, None, None, None)[:3]]
-            page.parameters.append((name, *(s.replace("nan", "–") for s in shown)))  # type: ignore[arg-type]
+            value, prior, fitted = (_number_text(v) for v in (*values, None, None)[:3])
+            page.parameters.append((name, value, prior, fitted))
 
 
 def _add_behaviour(page: Page, journal: Journal) -> None:
@@ -282,7 +282,7 @@ def _add_provenance(page: Page, header: Mapping[str, Any]) -> None:
                 page.tables.append((name, rest))
         elif isinstance(value, str) and "\n" in value:
             page.texts.append((name, value))
-        elif name == "channels":
+        elif name == "channels" and isinstance(value, list):
             page.tables.append((name, [(str(c.get("name")), _channel(c)) for c in value if isinstance(c, Mapping)]))
         else:
             page.provenance.append((name, _short(value)))
@@ -321,6 +321,11 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def _number_text(value: Any) -> str:
+    number = _number(value)
+    return "–" if number is None else format_quantity(number, "")
 
 
 def percent(fraction: float) -> str:

@@ -41,9 +41,11 @@ async def serve(personality: Personality, port: int = 0, host: str = "127.0.0.1"
                     await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client has gone, perhaps in mid-message: its own business
+        except asyncio.CancelledError:
+            pass  # the server stops; asyncio's own callback would print a task that ends as cancelled
         finally:
             writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
     return await asyncio.start_server(talk, host, port, limit=LINE_CAP)

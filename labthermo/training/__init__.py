@@ -1,0 +1,1 @@
+"""Training: tasks, trainers that ask and tell, and the loop that owns the budget."""

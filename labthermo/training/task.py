@@ -1,0 +1,169 @@
+"""What a device is trained to do, and what it is held against."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labthermo.channel import Channel
+from labthermo.errors import TaskError
+from labthermo.expressivity import monotone_fit
+from labthermo.quantity import format_quantity
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Inputs and targets, at the sample.
+
+    inputs: (n, n_inputs), targets: (n, n_outputs), for training; score_inputs, score_targets: the hold-out grid;
+    amplitude: what errors are fractions of; increasing: the sign of the device's gain, fixed before training;
+    claim: whether the task is evidence about NDC (single rail, one node) or only a fit.
+    """
+
+    name: str
+    inputs: Floats
+    targets: Floats
+    score_inputs: Floats
+    score_targets: Floats
+    amplitude: float
+    increasing: bool = True
+
+    def error(self, outputs: Floats) -> float:
+        """RMSE over the training grid, as a fraction of the amplitude."""
+        return _rmse(outputs, self.targets) / self.amplitude
+
+    def score(self, outputs: Floats) -> float:
+        """RMSE over the hold-out grid, as a fraction of the amplitude."""
+        return _rmse(outputs, self.score_targets) / self.amplitude
+
+    def floor_fit(self) -> Floats | None:
+        """The best monotone answer on the scored grid, (n,); None for more than one input or output."""
+        if self.score_inputs.shape[1] != 1 or self.score_targets.shape[1] != 1:
+            return None
+        return monotone_fit(self.score_inputs[:, 0], self.score_targets[:, 0], increasing=self.increasing)
+
+    def floor(self) -> float | None:
+        """The error that no monotone device can pass on the scored grid (training.md, section 1)."""
+        fit = self.floor_fit()
+        return None if fit is None else self.score(fit[:, None])
+
+
+def _rmse(a: Floats, b: Floats) -> float:
+    return float(np.sqrt(np.mean((a - b) ** 2)))
+
+
+def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
+    """A task by name: ``sine``, or ``csv:FILE``.
+
+    Raises
+    ------
+    TaskError: no such task, or it does not fit the device.
+    """
+    if text == "sine":
+        return sine(channels)
+    if text.startswith("csv:"):
+        return from_csv(Path(text.removeprefix("csv:")), channels, seed)
+    raise TaskError(f"no task {text!r}; there are sine and csv:FILE")
+
+
+def sine(channels: Sequence[Channel]) -> Task:
+    """One period of a sine on one input and one output: x from 0 to 2 pi over the input's window, y over the output's.
+
+    Trained on 33 points, scored on 201 with end points, where a non-decreasing device can do no better than 0.705.
+    """
+    x, y = _single(channels, "input"), _single(channels, "output")
+    (x0, x1), (y0, y1) = _window(x), _window(y)
+
+    def grid(n: int) -> tuple[Floats, Floats]:
+        phase = np.linspace(0.0, 2.0 * np.pi, n)
+        inputs = x0 + (x1 - x0) * phase / (2.0 * np.pi)
+        return inputs[:, None], ((y0 + y1) / 2.0 + (y1 - y0) / 2.0 * np.sin(phase))[:, None]
+
+    inputs, targets = grid(33)
+    score_inputs, score_targets = grid(201)
+    return Task("sine", inputs, targets, score_inputs, score_targets, (y1 - y0) / 2.0)
+
+
+def from_csv(path: Path, channels: Sequence[Channel], seed: int = 0) -> Task:
+    """Measured data of a user's own: columns named after the device's inputs and outputs, in SI units.
+
+    Every fourth row of a seeded shuffle is held out for the score. Many rows are trained on as they stand.
+
+    Raises
+    ------
+    TaskError: no such file, a missing column, text in a number, fewer than 8 rows, or a value outside the limits.
+    """
+    inputs = [c for c in channels if c.kind == "input"]
+    outputs = [c for c in channels if c.kind == "output"]
+    columns = [*inputs, *outputs]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            missing = [c.name for c in columns if c.name not in header]
+            if missing:
+                wanted = ", ".join(c.name for c in columns)
+                raise TaskError(
+                    f"{path}: no column {', '.join(missing)}; it has {', '.join(header) or 'none'} and needs {wanted}"
+                )
+            places = [header.index(c.name) for c in columns]
+            rows = []
+            for row in reader:
+                if not row:
+                    continue
+                rows.append([_cell(path, reader.line_num, c, row, p) for c, p in zip(columns, places, strict=True)])
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TaskError(f"{path}: is not a CSV file in UTF-8: {error}") from None
+    if len(rows) < 8:
+        raise TaskError(f"{path}: has {len(rows)} rows of data; at least 8 are needed to train and to hold out")
+    table = np.array(rows)
+    order = np.random.default_rng(seed).permutation(len(table))
+    held = np.zeros(len(table), dtype=bool)
+    held[order[::4]] = True
+    n = len(inputs)
+    train = table[~held][np.argsort(table[~held][:, 0], kind="stable")]
+    score = table[held][np.argsort(table[held][:, 0], kind="stable")]
+    amplitude = float(np.ptp(table[:, n:]) / 2.0)
+    if amplitude == 0.0:
+        raise TaskError(f"{path}: the outputs are all {table[0, n]:g}; there is nothing to learn")
+    return Task(f"csv:{path}", train[:, :n], train[:, n:], score[:, :n], score[:, n:], amplitude)
+
+
+def _cell(path: Path, line: int, channel: Channel, row: list[str], place: int) -> float:
+    where = f"{path}:{line}: column {channel.name}"
+    if place >= len(row):
+        raise TaskError(f"{where}: is missing in this row")
+    try:
+        value = float(row[place])
+    except ValueError:
+        raise TaskError(f"{where}: {row[place]!r} is not a number; write it in {channel.unit}, such as 1.2e-3") from None
+    if not np.isfinite(value):
+        raise TaskError(f"{where}: {row[place]} is not finite")
+    if channel.kind == "input" and not channel.minimum <= value <= channel.maximum:
+        low, high = (format_quantity(v, channel.unit) for v in (channel.minimum, channel.maximum))
+        raise TaskError(
+            f"{where}: {format_quantity(value, channel.unit)} is outside the limits {low} to {high}; scale the data"
+        )
+    return value
+
+
+def _single(channels: Sequence[Channel], kind: str) -> Channel:
+    found = [c for c in channels if c.kind == kind]
+    if len(found) != 1:
+        raise TaskError(f"this task needs one {kind}; the device has {len(found)}")
+    return found[0]
+
+
+def _window(channel: Channel) -> tuple[float, float]:
+    if channel.window is None:
+        raise TaskError(f"{channel.name} has no window; add `window: [from, to]` to it in the station file")
+    return channel.window

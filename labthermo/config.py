@@ -346,7 +346,8 @@ def load_station(path: str | Path) -> StationConfig:
     config._document = document
     for check in (_check_addresses, _check_sharing, _check_limits, _check_rest):
         for keys, complaint in check(config):
-            raise document.error(keys, complaint)
+            short_form = keys[-1] == "of" and keys not in document.lines
+            raise document.error(keys[:-1] if short_form else keys, complaint)
     return config
 
 

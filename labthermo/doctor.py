@@ -117,10 +117,15 @@ def _station(path: Path) -> Iterator[Check]:
     try:
         config = load_station(path)
     except StationFileError as error:
-        found, _, advice = str(error).rpartition("; ")
-        yield Check("station file", False, found or advice, advice if found else "correct the file")
+        yield _refused("station file", error)
         return
     yield Check("station file", True, f"{path}: backend {config.backend}, device {config.device.model}")
+    if "device_file" in plugins.names("labthermo.simulators"):
+        try:
+            plugins.load("labthermo.simulators", "device_file")(config.device_file)
+            yield Check("device file", True, str(config.device_file))
+        except StationFileError as error:
+            yield _refused("device file", error)
     known = plugins.names("labthermo.instruments")
     for name, instrument in config.instruments.items():
         if instrument.driver not in known:
@@ -128,6 +133,11 @@ def _station(path: Path) -> Iterator[Check]:
             yield Check(f"driver of {name}", False, f"{instrument.driver!r} is unknown", advice)
     if config.backend == "real":
         yield from _instruments(config)
+
+
+def _refused(name: str, error: StationFileError) -> Check:
+    found, _, advice = str(error).rpartition("; ")
+    return Check(name, False, found or advice, advice if found else "correct the file")
 
 
 def _instruments(config: StationConfig) -> Iterator[Check]:

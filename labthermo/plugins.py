@@ -92,7 +92,7 @@ def place_of(package: str) -> Path | None:
 def _owners_in(folder: Path) -> dict[str, list[str]]:
     """Top-level package -> distributions that have installed files into it; looked up for an installed copy only."""
     installed = folder.name in ("site-packages", "dist-packages")
-    return {package: list(owners) for package, owners in packages_distributions().items()} if installed else {}
+    return {package: sorted(set(owners)) for package, owners in packages_distributions().items()} if installed else {}
 
 
 def _owners(points: Any) -> str:

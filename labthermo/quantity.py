@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from numbers import Real
 from typing import TYPE_CHECKING, Annotated, Any
 
 from labthermo.errors import ParameterError
@@ -42,7 +43,7 @@ def parse_quantity(value: str | float, unit: str) -> float:
     ------
     ParameterError: not a number, not finite, or in a unit that cannot be converted.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | Real):
         raise ParameterError(f"{_short(value)} is not {_expected(unit)}")
     if isinstance(value, str):
         number = _parse_text(value, unit)

@@ -58,8 +58,7 @@ class Document:
 
     def error(self, keys: Sequence[Key], complaint: str) -> StationFileError:
         """An error to raise: one line with file, line, dotted key and `complaint`."""
-        where = f"{self.path}:{self.line_of(keys)}: "
-        return StationFileError(where + (f"{dotted(keys)}: " if keys else "") + " ".join(complaint.split()))
+        return _error(self.path, self.line_of(keys), keys, complaint)
 
 
 class Section(BaseModel):
@@ -160,7 +159,7 @@ def first_complaint(error: ValidationError, data: Any) -> Complaint:
     elif kind == "literal_error":
         known = re.findall(r"'([^']+)'", context["expected"])
         what = f"{shown} is not allowed here; {suggest(str(first['input']), known)}"
-    elif kind in ("model_type", "dict_type"):
+    elif kind in ("model_type", "model_attributes_type", "dict_type"):
         what = f"{shown} is not a mapping; write key: value"
     elif kind in ("tuple_type", "list_type"):
         what = f"{shown} is not a list; write [...]"
@@ -208,14 +207,12 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own class attribute)
 
 
-_RESOLVERS = (
-    ("null", r"null|~|", "n~"),
-    ("bool", r"true|false", "tf"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+.0123456789"),
-)
-for _tag, _pattern, _first in _RESOLVERS:
-    _first_letters = [*_first, ""] if _tag == "null" else list(_first)
+for _tag, _pattern, _first_letters in (
+    ("null", r"null|~|", ["n", "~", ""]),
+    ("bool", r"true|false", ["t", "f"]),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", list("-+.0123456789")),
+):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})\\Z"), _first_letters)
 
 
@@ -262,8 +259,12 @@ class _Tree:
             raise self.error(keys, line, f"the tag !{kind.lstrip('!')} does not belong here; remove it") from None
 
     def error(self, keys: Keys, line: int, complaint: str) -> StationFileError:
-        where = f"{dotted(keys)}: " if keys else ""
-        return StationFileError(f"{self.document.path}:{line}: {where}{complaint}")
+        return _error(self.document.path, line, keys, complaint)
+
+
+def _error(path: Path, line: int, keys: Sequence[Key], complaint: str) -> StationFileError:
+    sentence = " ".join((f"{dotted(keys)}: {complaint}" if keys else complaint).split())
+    return StationFileError(f"{path}:{line}: {sentence if len(sentence) <= 500 else sentence[:500] + ' ...'}")
 
 
 def _integer(text: str) -> int | float:

@@ -134,6 +134,7 @@ class Bench:
         self._at_rest = False
         for tap in self._taps.values():
             tap.filtered = (self._u[tap.at] + tap.offset) * tap.scale
+        self._compile()
 
     # what instruments ask
 
@@ -190,6 +191,12 @@ class Bench:
         return self._lead_current(line.at) * self._sample.sign, False
 
     # the physics behind
+
+    def _compile(self) -> None:
+        """Compile (or load) the kernels now: an instrument that compiles at its first query runs into a timeout."""
+        clamps = np.zeros((1, len(self._truth.terminals)))
+        self._truth.currents(self._truth.steady_state(clamps))
+        self._truth.relax(clamps, [1e-9])
 
     def _note(self, port: str, quantity: str, programmed: float, actual: float, at_sample: float) -> None:
         line = self._sources.get(port)

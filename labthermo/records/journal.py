@@ -8,7 +8,6 @@ as JSON5 has them. Arrays and tuples come back as lists.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 import threading
@@ -55,7 +54,7 @@ CREATE TABLE points (
     nodes TEXT NOT NULL,
     sigma TEXT NOT NULL,
     node_sigma TEXT NOT NULL,
-    settle_time REAL,
+    settle_time TEXT NOT NULL,
     status TEXT NOT NULL,
     time REAL NOT NULL
 ) STRICT;
@@ -250,6 +249,7 @@ class Journal:
             _rows(getattr(response, name), batch, name)
             for name in ("inputs", "outputs", "nodes", "sigma", "node_sigma")
         ]
+        settle_times = [json.dumps(value) for value in _column(response.settle_time, batch, "settle times")]
         settings = (_encode(query.knobs, "knobs asked"), _encode(response.knobs, "knobs read back"), query.reset)
         now = time.time()
         with self.transaction():
@@ -265,7 +265,7 @@ class Journal:
                         asked[row],
                         nudges[row],
                         *(column[row] for column in columns),
-                        float(response.settle_time[row]),
+                        settle_times[row],
                         str(response.status[row]),
                         now,
                     ),
@@ -305,7 +305,7 @@ class Journal:
                     nodes=_floats(nodes),
                     sigma=_floats(sigma),
                     node_sigma=_floats(node_sigma),
-                    settle_time=_seconds(settle_time),
+                    settle_time=float(json.loads(settle_time)),
                     status=Status(status),
                     time=at,
                 )
@@ -331,7 +331,7 @@ class Journal:
 
     def settle_times(self) -> np.ndarray:
         """The settle times (s) of all points, (n,); NaN where nothing settled."""
-        return np.array([_seconds(t) for (t,) in self._read("SELECT settle_time FROM points ORDER BY number")])
+        return np.array([float(json.loads(t)) for (t,) in self._read("SELECT settle_time FROM points ORDER BY number")])
 
     def last_time(self) -> float | None:
         """When the last point or event was written, in s since 1970 (UTC); None if there is none."""
@@ -515,6 +515,13 @@ def _rows(values: ArrayLike, batch: int, what: str) -> list[str]:
     return [json.dumps(row) for row in array.tolist()]
 
 
+def _column(values: ArrayLike, batch: int, what: str) -> list[float]:
+    array = np.asarray(values, dtype=float)
+    if array.shape != (batch,):
+        raise RecordError(f"{what} have shape {array.shape}, the response has {batch} rows; nothing was recorded")
+    return array.tolist()
+
+
 def _of_purpose(purpose: str | None) -> tuple[str, tuple[str, ...]]:
     return ("1", ()) if purpose is None else ("purpose = ?", (purpose,))
 
@@ -525,10 +532,6 @@ def _floats(text: str) -> tuple[float, ...]:
 
 def _floats_by_name(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(text).items()}
-
-
-def _seconds(value: float | None) -> float:
-    return math.nan if value is None else value  # SQLite keeps NaN as NULL
 
 
 def _has_log(folder: Path) -> bool:

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 STARTS = 12  # screened on the twin
 SCOUTS = 5  # of them measured, with SCOUT_INPUTS inputs each
 SCOUT_INPUTS = 12
-PATIENCE = 6  # batches without a better one before giving up
+PATIENCE = 9  # batches without a better one before giving up; new starts are screened after each third of it
 GOOD = 0.006  # twin's own error, as a fraction of the amplitude, below which more steps gain nothing
 ROWS = 2500  # readings kept for re-fits, the newest
 
@@ -120,7 +120,7 @@ class CalibratedTwin:
 
     def _make_ask(self) -> Ask:
         if not self._candidates:
-            self._screen()
+            self._candidates = self._screen()[:SCOUTS]
         if self._phase == "scout":
             knobs = self._candidates[self._asked]
             every = np.linspace(0, len(self._task.inputs) - 1, SCOUT_INPUTS).round().astype(int)
@@ -131,12 +131,11 @@ class CalibratedTwin:
         named = {c.name: float(v) for c, v in zip(self._knobs, knobs, strict=True)}
         return Ask(self._asked, Query(knobs=named, inputs=inputs), self._phase)
 
-    def _screen(self) -> None:
-        """Random starts in the middle of the knobs' ranges, each trained on the twin as it is; the best few stay."""
+    def _screen(self) -> list[Floats]:
+        """Random starts in the middle of the knobs' ranges, each trained on the twin as it is, best first."""
         middle, half = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
         starts = [middle + 0.6 * half * self._rng.uniform(-1.0, 1.0, len(middle)) for _ in range(STARTS)]
-        trained = sorted((self._improve(start, None) for start in starts), key=self._twin_error)
-        self._candidates = trained[:SCOUTS]
+        return sorted((self._improve(start, None) for start in starts), key=self._twin_error)
 
     def _refit(self) -> float:
         knobs, inputs, readings, sigma = [], [], [], []
@@ -211,9 +210,12 @@ class CalibratedTwin:
             self._finished = True
         else:
             correction = None if agrees else misfit
-            start = knobs if self._stale < 3 else np.array(self._best[1])
-            if self._stale >= 3:
+            if self._stale and self._stale % (PATIENCE // 3) == 0:
+                self._next = self._screen()[0]
+            elif self._stale:
                 spread = 0.05 * (self._high - self._low)
-                start = np.clip(start + spread * self._rng.standard_normal(len(start)), self._low, self._high)
-            self._next = self._improve(start, correction)
+                kicked = np.array(self._best[1]) + spread * self._rng.standard_normal(len(knobs))
+                self._next = self._improve(np.clip(kicked, self._low, self._high), None)
+            else:
+                self._next = self._improve(knobs, correction)
         return Progress(rmse, self._best[0])

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 from simulators.wire.scpi import LINE_CAP, bytes_missing
 
 _T = TypeVar("_T")
+_TALK = "talk to a client"
 
 
 class Personality(Protocol):
@@ -27,10 +28,18 @@ class Personality(Protocol):
         ...
 
 
-async def serve(personality: Personality, port: int = 0, host: str = "127.0.0.1") -> asyncio.Server:
-    """Serve one instrument at `host`; port 0 takes a free one. Many clients may connect."""
+async def serve(
+    personality: Personality,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    clients: set[asyncio.StreamWriter] | None = None,
+) -> asyncio.Server:
+    """Serve one instrument at `host`; port 0 takes a free one. Many may connect: they are in `clients` meanwhile."""
+    connected = set() if clients is None else clients
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _name_this_task()
+        connected.add(writer)
         # A reply and the next query would wait for each other's acknowledgement for 40 ms with Nagle's algorithm.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -41,14 +50,19 @@ async def serve(personality: Personality, port: int = 0, host: str = "127.0.0.1"
                     await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client has gone, perhaps in mid-message: its own business
-        except asyncio.CancelledError:
-            pass  # the server stops; asyncio's own callback would print a task that ends as cancelled
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+            connected.discard(writer)
 
     return await asyncio.start_server(talk, host, port, limit=LINE_CAP)
+
+
+def _name_this_task() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.set_name(_TALK)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
@@ -85,6 +99,7 @@ class Servers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._servers: dict[str, asyncio.Server] = {}
+        self._clients: set[asyncio.StreamWriter] = set()
 
     def start(self) -> None:
         """Open every server; when this returns, clients can connect."""
@@ -137,14 +152,18 @@ class Servers:
 
     async def _open(self) -> None:
         for name, personality in self._personalities.items():
-            self._servers[name] = await serve(personality, host=self._host)
+            self._servers[name] = await serve(personality, host=self._host, clients=self._clients)
 
     async def _close(self) -> None:
+        def talks() -> list[asyncio.Task[object]]:
+            return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+        # A task of any other name is accepting a connection. Python 3.11 forgets to close that if its server has gone.
+        while any(task.get_name() != _TALK for task in talks()):
+            await asyncio.sleep(0)
         for server in self._servers.values():
             server.close()
         self._servers.clear()
-        talks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in talks:
-            task.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
-        await asyncio.sleep(0)  # lets the transports say goodbye
+        for writer in self._clients:
+            writer.transport.abort()  # ends its talk without cancelling it, which asyncio would print
+        await asyncio.gather(*talks())

@@ -1,0 +1,1 @@
+"""What protects the sample: the Guard, through which every set-point goes, and the handling of signals."""

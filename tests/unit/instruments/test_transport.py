@@ -1,0 +1,222 @@
+import contextlib
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qcodes.instrument import VisaInstrument
+
+from instruments.transport import Line, open_resource, parse_identity, parse_number, parse_reading
+from labthermo.errors import InstrumentError
+
+
+@pytest.mark.parametrize("reply", ["0", "-1", "+1.5", "1.", ".5", "1E-9", "+1.04530000E+01", "-3.2e+03"])
+def test_numbers_are_read(reply):
+    assert parse_number(reply, "dmm") == float(reply)
+    assert parse_reading(reply, "dmm").flag == "ok"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["+9.9E37", "-9.9E+37", "9.91E37", "+9.91000000E+37", "199.999e99", "NAN", "nan", "INF", "-inf", "Infinity"],
+)
+def test_sentinels_are_overflow(reply):
+    reading = parse_reading(reply, "dmm")
+    assert reading.flag == "overflow"
+    assert math.isnan(reading.value)
+    with pytest.raises(InstrumentError, match="dmm"):
+        parse_number(reply, "dmm")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["", " ", "1 ", "1.0E", "1.0E-", "1,2", "1;0", "1V", "--1", "1_0", "0x1", "+", "E5", "1.0\n", "１", "1\x00"],
+)
+def test_anything_else_is_refused_with_the_raw_reply(reply):
+    with pytest.raises(InstrumentError) as error:
+        parse_reading(reply, "drain current")
+    assert "drain current" in str(error.value)
+    assert repr(reply) in str(error.value)
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False, min_value=-1e37, max_value=1e37), st.sampled_from(["", "+", ".8E"])
+)
+def test_whatever_python_prints_is_read_back(value, form):
+    text = f"{value:{form}}"
+    assert parse_number(text, "any") == float(text)
+
+
+def test_identity():
+    identity = parse_identity("QDevil, QDAC-II, SIM-7, 13-1.57", "here")
+    assert (identity.maker, identity.model, identity.serial, identity.firmware) == (
+        "QDevil",
+        "QDAC-II",
+        "SIM-7",
+        "13-1.57",
+    )
+    assert identity.simulated
+    for reply in ("A,B,C", "A,B,C,D,E", "A,,C,D", ""):
+        with pytest.raises(InstrumentError, match="here"):
+            parse_identity(reply, "here")
+
+
+# --------------------------------------------------------------------------------------- an instrument that misbehaves
+
+
+class Rogue:
+    """A server for one client: what it sends for each line it gets is up to `answer`."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[str], bytes | None] = lambda _line: b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"TCPIP0::127.0.0.1::{self._listener.getsockname()[1]}::SOCKET"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for line in lines:
+                    text = line.decode().strip()
+                    reply = b"Maker,Model 7,SIM-1,1.0\n" if text == "*IDN?" else self.answer(text)
+                    if reply is None:
+                        return
+                    connection.sendall(reply)
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def rogue() -> Iterator[Rogue]:
+    server = Rogue()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_line(rogue) -> Iterator[Callable[..., Line[Any]]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(**options: Any) -> Line[Any]:
+            line = Line(
+                "meter", rogue.address, **({"timeout": 0.2, "model": "Model 7", "driver": VisaInstrument} | options)
+            )
+            stack.callback(line.close)
+            return line
+
+        yield make
+
+
+def test_a_line_asks_and_closes(rogue, open_line):
+    rogue.answer = lambda line: b"1.5\n" if line == "V?" else b""
+    line = open_line()
+    line.write("SET 3")
+    assert line.ask_number("V?") == 1.5
+    line.close()
+    line.close()
+    with pytest.raises(InstrumentError, match="closed"):
+        line.ask("V?")
+
+
+def test_a_write_and_a_query_do_not_wait_for_each_other(rogue, open_line):
+    rogue.answer = lambda line: b"1.5\n" if line.endswith("?") else b""
+    line = open_line()
+    begin = time.perf_counter()
+    for _ in range(20):
+        line.write("SET 3")
+        line.ask("V?")
+    assert time.perf_counter() - begin < 0.4  # Nagle's algorithm: 20 times 44 ms
+
+
+def test_a_refused_port_is_one_clear_error_that_names_the_address():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    address = f"TCPIP0::127.0.0.1::{port}::SOCKET"
+    begin = time.monotonic()
+    with pytest.raises(InstrumentError, match=f"{address}: nothing listens there"):
+        open_resource(address)
+    assert time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize(
+    "address", ["TCPIP0::no-such-host.invalid::5025::SOCKET", "nonsense", "TCPIP0::127.0.0.1::99999::SOCKET"]
+)
+def test_an_address_that_cannot_be_opened_is_named(address):
+    with pytest.raises(InstrumentError, match=address):
+        open_resource(address, timeout=1)
+
+
+def test_another_model_is_refused_by_name(rogue, open_line):
+    with pytest.raises(InstrumentError) as error:
+        open_line(model="Model 8")
+    assert all(word in str(error.value) for word in (rogue.address, "Model 8", "Model 7"))
+
+
+def test_after_a_timeout_the_line_stays_closed_so_a_late_reply_is_never_taken(rogue, open_line):
+    def late(_line: str) -> bytes:
+        time.sleep(0.4)
+        return b"1.0\n"
+
+    rogue.answer = late
+    line = open_line()
+    with pytest.raises(InstrumentError, match="meter"):
+        line.ask("OLD?")
+    with pytest.raises(InstrumentError, match="closed"):
+        line.ask("NEW?")
+
+
+@pytest.mark.parametrize("reply", [b"1.0E\n", b"\n", b"\xff\xfe1.0\n", b"1.0 1.0\n"])
+def test_a_garbled_number_closes_the_line(reply, rogue, open_line):
+    rogue.answer = lambda _line: reply
+    line = open_line()
+    with pytest.raises(InstrumentError):
+        line.ask_number("V?")
+    with pytest.raises(InstrumentError, match="closed"):
+        line.ask_number("V?")
+
+
+def test_a_doubled_reply_is_not_taken_for_the_next_one(rogue, open_line):
+    rogue.answer = lambda line: b"1.0\n1.0\n" if line == "A?" else b"2.0\n"
+    line = open_line()
+    with pytest.raises(InstrumentError, match="unasked reply"):  # noqa: PT012 - in this or the next query
+        line.ask_number("A?")
+        time.sleep(0.05)
+        line.ask_number("B?")
+
+
+def test_an_instrument_that_has_gone_is_noticed_at_once(rogue, open_line):
+    rogue.answer = lambda _line: None
+    line = open_line(timeout=3.0)
+    line.write("DIE")
+    time.sleep(0.05)
+    begin = time.monotonic()
+    with pytest.raises(InstrumentError, match="meter"):
+        line.ask("V?")
+    assert time.monotonic() - begin < 0.5
+
+
+def test_the_error_queue_is_drained(rogue, open_line):
+    replies = iter([b'-113,"Undefined header"\n', b'-222,"x"\n', b'+0,"No error"\n', b"what\n"])
+    rogue.answer = lambda _line: next(replies)
+    line = open_line()
+    assert [entry[:4] for entry in line.drain_errors()] == ["-113", "-222"]
+    with pytest.raises(InstrumentError, match="what"):
+        line.drain_errors()
+
+
+def test_a_simulated_instrument_opens_in_silence(rogue, open_line, caplog, capsys):
+    open_line()
+    assert not caplog.records
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,107 @@
+"""A small world for the instruments: every port is a resistor to ground that its own source drives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from simulators.wire.keithley2450 import Keithley2450Personality
+from simulators.wire.keysight34465a import Keysight34465APersonality
+from simulators.wire.qdac2 import Qdac2Personality
+from simulators.wire.server import Servers
+from simulators.wire.world import Imperfections
+
+PERFECT = Imperfections(noise=False, offsets=False, quantisation=False)
+
+
+@dataclass
+class ResistorWorld:
+    """Sources drive resistors; a meter port shows what the test puts at it. Everything is logged."""
+
+    imperfections: Imperfections = PERFECT
+    seed: int = 1
+    time: float = 0.0
+    voltages: dict[str, float] = field(default_factory=dict)
+    connected: dict[str, bool] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
+    conductance: dict[str, float] = field(default_factory=dict)
+    log: list[tuple[float, str, str, float]] = field(default_factory=list)
+    generators: dict[str, np.random.Generator] = field(default_factory=dict)
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, duration: float) -> None:
+        assert duration >= 0
+        self.time += duration
+
+    def random(self, stream: str) -> np.random.Generator:
+        if stream not in self.generators:
+            self.generators[stream] = np.random.default_rng([self.seed, *stream.encode()])
+        return self.generators[stream]
+
+    def drive(self, port: str, programmed: float, actual: float) -> None:
+        self.voltages[port] = actual
+        self.log.append((self.time, "drive", port, actual))
+
+    def connect(self, port: str, on: bool) -> None:
+        self.connected[port] = on
+        self.log.append((self.time, "connect", port, float(on)))
+
+    def limit_current(self, port: str, limit: float) -> None:
+        self.limits[port] = limit
+        self.log.append((self.time, "limit", port, limit))
+
+    def measure_voltage(self, port: str, aperture: float) -> float:
+        self.wait(aperture)
+        return self.voltages.get(port, 0.0)
+
+    def measure_current(self, port: str, aperture: float) -> tuple[float, bool]:
+        self.wait(aperture)
+        if not self.connected.get(port, False):
+            return 0.0, False
+        current = self.voltages.get(port, 0.0) * self.conductance.get(port, 0.0)
+        limit = self.limits.get(port, np.inf)
+        return float(np.clip(current, -limit, limit)), abs(current) > limit
+
+    def driven(self, port: str) -> list[float]:
+        """Every voltage that `port` saw, in order."""
+        return [value for _, kind, where, value in self.log if kind == "drive" and where == port]
+
+
+@dataclass
+class Bench:
+    """The three instruments on their servers, about one world."""
+
+    world: ResistorWorld
+    servers: Servers
+    personalities: dict[str, object]
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return self.servers.addresses
+
+
+@pytest.fixture
+def make_bench() -> Iterator[Callable[..., Bench]]:
+    with ExitStack() as stack:
+
+        def make(imperfections: Imperfections = PERFECT, seed: int = 1) -> Bench:
+            world = ResistorWorld(imperfections=imperfections, seed=seed)
+            personalities = {
+                "gates": Qdac2Personality("gates", world),
+                "dmm": Keysight34465APersonality("dmm", world),
+                "drain": Keithley2450Personality("drain", world),
+            }
+            return Bench(world, stack.enter_context(Servers(personalities)), personalities)
+
+        yield make
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    return make_bench()

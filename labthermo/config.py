@@ -329,6 +329,12 @@ class StationConfig(Section):
             raise QueryError(f"{channel!r} is not an input or knob of {self.path}; {suggest(channel, known)}")
         return self.device.limits.patterns[pattern]
 
+    def with_seed(self, seed: int) -> StationConfig:
+        """The same station with another simulated sample."""
+        other = self.model_copy(update={"simulation": self.simulation.model_copy(update={"seed": seed})})
+        other._document = self._document
+        return other
+
     def error(self, keys: Sequence[Key], complaint: str) -> StationFileError:
         """An error to raise about a key of this file, e.g. ``("device", "knobs", "p1")``, with file and line."""
         return self._document.error(keys, complaint)

@@ -57,10 +57,10 @@ class LeadLine:
     sign: float
 
     def read(self) -> Reading:
-        """The current out of the meter into the sample, A, in the carriers' sign."""
+        """The current out of the sample into the lead, A, in the carriers' sign (the meter counts the other way)."""
         with shielded():
             reading = self.meter.measure_current(self.integration)
-        return Reading(reading.value * self.sign, reading.flag)
+        return Reading(-reading.value * self.sign, reading.flag)
 
     def sigma(self) -> float:
         """Standard deviation of one reading by the data sheet, A."""

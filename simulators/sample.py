@@ -190,7 +190,7 @@ class Chain:
 def true_readings(sample: Sample, network: Network, state: SteadyState) -> Floats:
     """What perfect instruments would read, (batch, n_readings), in the carriers' sign.
 
-    The current of a lead counts out of its source meter into the sample.
+    The current of a lead counts out of the sample into the lead, so that it rises with the bias on the other side.
     """
     flows = network.currents(state) if sample.leads else None
     columns = []
@@ -199,7 +199,7 @@ def true_readings(sample: Sample, network: Network, state: SteadyState) -> Float
             columns.append(state.potentials[:, r.node])
         else:
             assert flows is not None
-            columns.append(flows @ network.terminal_weights(r.at))
+            columns.append(-flows @ network.terminal_weights(r.at))
     return np.column_stack(columns)
 
 
@@ -207,7 +207,7 @@ def reading_gradients(sample: Sample, network: Network, state: SteadyState, r: i
     """Derivatives of true reading r by everything, one adjoint solve a row."""
     reading = sample.readings[r]
     if reading.node is None:
-        return network.adjoint(state, None, network.terminal_weights(reading.at))
+        return network.adjoint(state, None, -network.terminal_weights(reading.at))
     by_node = np.zeros(state.potentials.shape[1])
     by_node[reading.node] = 1.0
     return network.adjoint(state, by_node)

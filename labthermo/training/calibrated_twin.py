@@ -89,6 +89,10 @@ class CalibratedTwin:
             return None
         return self._judge(knobs, response, chi_squared)
 
+    def screened(self) -> Floats:
+        """The best knobs, (n_knobs,), that random starts lead to on the twin as it is, without any device."""
+        return self._screen()[0]
+
     def result(self) -> dict[str, float]:
         knobs = self._best[1] if self._best else (self._low + self._high) / 2.0
         return {c.name: float(v) for c, v in zip(self._knobs, knobs, strict=True)}

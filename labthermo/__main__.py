@@ -1,0 +1,5 @@
+"""`python -m labthermo` is the `labthermo` command."""
+
+from labthermo.cli import main
+
+main()

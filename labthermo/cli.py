@@ -1,0 +1,394 @@
+"""The command line: `labthermo --help`. Every import that costs time stands inside its command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from labthermo.records.journal import Journal, Point
+    from labthermo.run import Run
+    from labthermo.station import Station
+
+app = typer.Typer(
+    name="labthermo",
+    help="Train physical devices where they stand, on the bench or on its wire twin.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StationFile = Annotated[Path, typer.Argument(help="the station file", show_default=False)]
+BackendOption = Annotated[
+    str | None, typer.Option("--backend", help="real, wire or model; default: what the station file says")
+]
+RunsOption = Annotated[
+    Path | None, typer.Option("--runs", help="where runs live; default: runs/ beside the station file, or here")
+]
+RunName = Annotated[str, typer.Argument(help="a run's name, as `labthermo runs` lists it", show_default=False)]
+
+
+def main() -> None:
+    """Entry point: bad input is one line on standard error and exit code 2, a signal exits with 128 + its number."""
+    import click
+
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _complain(error.format_message())
+    except click.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt as error:
+        print("stopped; the device is in its safe state", file=sys.stderr)
+        sys.exit(getattr(error, "code", 130))
+    except Exception as error:
+        from labthermo.errors import LabThermoError
+
+        if not isinstance(error, LabThermoError):
+            raise
+        _complain(str(error))
+
+
+def _complain(message: str) -> None:
+    print(f"labthermo: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _backend(name: str | None) -> Any:
+    from labthermo.errors import ParameterError
+
+    if name not in (None, "real", "wire", "model"):
+        raise ParameterError(f"no backend {name!r}; there are real, wire and model")
+    return name
+
+
+def _runs(runs: Path | None, station: Path | None = None) -> Path:
+    return runs or (station.parent if station else Path()) / "runs"
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["labthermo", *sys.argv[1:]])
+
+
+@app.command(epilog="Example: labthermo init lab")
+def init(folder: Annotated[Path, typer.Argument(help="a new or empty folder", show_default=False)]) -> None:
+    """Make a working lab folder: a station file, its device file, and what to do next."""
+    from labthermo.lab_folder import make_lab_folder
+
+    for path in make_lab_folder(folder):
+        print(path)
+    print(f"next: labthermo train {folder / 'station.yaml'} --task sine")
+
+
+@app.command(epilog="Example: labthermo doctor lab/station.yaml")
+def doctor(
+    station: Annotated[Path | None, typer.Argument(help="a station file to check as well", show_default=False)] = None,
+    runs: RunsOption = None,
+) -> None:
+    """Look at Python, libraries, name clashes, disk and the station file; exit code 1 if anything needs attention."""
+    from labthermo.doctor import check_environment
+
+    bad = 0
+    for check in check_environment(station, runs):
+        print(f"{'ok ' if check.ok else 'BAD'}  {check.name}: {check.detail}")
+        if not check.ok:
+            bad += 1
+            print(f"     {check.advice}")
+    raise typer.Exit(1 if bad else 0)
+
+
+@app.command(epilog="Example: labthermo procedures")
+def procedures() -> None:
+    """List what `labthermo run` can do, with parameters, units and defaults."""
+    from labthermo import plugins
+    from labthermo.procedure import parameters
+
+    for name in plugins.names("labthermo.procedures"):
+        procedure = plugins.load("labthermo.procedures", name)
+        print(f"{name}: {(procedure.__doc__ or '').strip().splitlines()[0]}")
+        for p in parameters(procedure):
+            default = f" [{p.default}]" if p.default else ""
+            print(f"    {p.name}{f' ({p.unit})' if p.unit else ''}{default}: {p.help}")
+
+
+@app.command(epilog="Example: labthermo run iv_curve lab/station.yaml -p points=41 -p 'stop=3 mV'")
+def run(
+    procedure: Annotated[str, typer.Argument(help="as `labthermo procedures` lists it", show_default=False)],
+    station: StationFile,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, with a unit; may be repeated")
+    ] = None,
+    backend: BackendOption = None,
+    runs: RunsOption = None,
+) -> None:
+    """Run a measurement procedure and write its record and report."""
+    from labthermo import plugins
+    from labthermo.errors import ParameterError
+    from labthermo.procedure import make
+
+    values = {}
+    for text in parameter or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"-p {text!r} is not name=value")
+        values[name.strip()] = value.strip()
+    recipe = make(plugins.load("labthermo.procedures", procedure), values)
+    opened = _open_station(station, _backend(backend))
+    header = {
+        "procedure": procedure,
+        "parameters": recipe.model_dump(mode="json"),
+        "method": None,
+        "seed": None,
+        "command": _command(),
+    }
+    with _signals(), opened:
+        with _new_run(opened, _runs(runs, station), header) as (started, progress):
+            progress.total(recipe.count(started))
+            recipe.execute(started)
+            started.journal.finish("finished")
+        _conclude(started.journal.folder, {})
+
+
+@app.command(epilog="Example: labthermo train lab/station.yaml --task sine --queries 3000 --seed 1")
+def train(
+    station: StationFile,
+    task: Annotated[str, typer.Option(help="sine, or csv:FILE with columns named after inputs and outputs")],
+    method: Annotated[str, typer.Option(help="training method: calibrated_twin")] = "calibrated_twin",
+    queries: Annotated[int, typer.Option(min=1, help="budget of device queries; scoring does not count")] = 3000,
+    backend: BackendOption = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="of the trainer and of the simulated sample; default: the station file's"),
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="train the NDC-off sample of the same design (simulated backends only)")
+    ] = False,
+    runs: RunsOption = None,
+) -> None:
+    """Train the device on a task, score it on points it was not trained on, and write its record and report."""
+    from labthermo.errors import ParameterError
+    from labthermo.limits import device_channels
+    from labthermo.training.loop import METHODS, Plan
+    from labthermo.training.task import make_task
+
+    if method not in METHODS:
+        raise ParameterError(f"no method {method!r}; there is {', '.join(METHODS)}")
+    opened = _open_station(station, _backend(backend), control=control, seed=seed)
+    chosen = opened.config.simulation.seed
+    plan = Plan(make_task(task, device_channels(opened.config), chosen), method, queries, chosen)
+    with _signals(), opened:
+        with _new_run(opened, _runs(runs, station), {**plan.header(), "command": _command()}) as (started, progress):
+            summary = _train(opened, started, plan, progress)
+        _conclude(started.journal.folder, summary)
+
+
+@app.command(epilog="Example: labthermo resume 20261123-231502-7f3a --runs lab/runs")
+def resume(run: RunName, runs: RunsOption = None) -> None:
+    """Go on with a training that was interrupted, from its journal alone."""
+    import tempfile
+
+    from labthermo.errors import RecordError
+    from labthermo.records.journal import Journal
+    from labthermo.run import run_folder
+    from labthermo.training.loop import Plan
+
+    folder = run_folder(_runs(runs), run)
+    with tempfile.TemporaryDirectory() as scratch:
+        journal = Journal.open(folder)
+        try:
+            header = journal.header
+            if "task_data" not in header:
+                raise RecordError(f"{run} is no training; run the procedure again instead of resuming it")
+            if journal.outcome == "finished":
+                raise RecordError(f"{run} has finished; `labthermo show {run}` says how")
+            files: dict[str, str] = header["station"]
+            for name, text in files.items():
+                (Path(scratch) / name).write_text(text, encoding="utf-8")
+            path = Path(scratch) / Path(header["station_path"]).name
+            seed = header["simulation_seed"]
+            opened = _open_station(path, header["backend"], control=header["control"], seed=seed)
+            plan = Plan.of(header)
+        except BaseException:
+            journal.close()
+            raise
+        with _signals(), opened:
+            with _recording(opened, journal) as (started, progress):
+                started.event("resumed", command=_command(), points=journal.last_number() + 1)
+                summary = _train(opened, started, plan, progress)
+            _conclude(folder, summary)
+
+
+@app.command(name="runs", epilog="Example: labthermo runs --runs lab/runs")
+def runs_(runs: RunsOption = None) -> None:
+    """List the runs, newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from labthermo.records.index import list_runs
+
+    table = Table(box=None)
+    for column in ("run", "what", "backend", "queries", "rmse", "outcome"):
+        table.add_column(column, no_wrap=column == "run")
+    for r in list_runs(_runs(runs)):
+        rmse = "" if r.rmse is None else f"{r.rmse:.4f}"
+        backend = f"{r.backend} (simulated)" if r.simulated and r.backend else r.backend
+        table.add_row(r.id, r.subject, backend, str(r.queries), rmse, r.outcome)
+    Console().print(table)
+
+
+@app.command(epilog="Example: labthermo show 20261123-231502-7f3a --runs lab/runs")
+def show(run: RunName, runs: RunsOption = None) -> None:
+    """Print a run's summary."""
+    from labthermo.records.report import write_summary
+    from labthermo.run import run_folder
+
+    print(write_summary(run_folder(_runs(runs), run), {}).read_text(), end="")
+
+
+@app.command(epilog="Example: labthermo report 20261123-231502-7f3a --runs lab/runs")
+def report(run: RunName, runs: RunsOption = None) -> None:
+    """Write a run's report.html anew, from its journal alone."""
+    from labthermo.records.report import write_report
+    from labthermo.run import run_folder
+
+    print(write_report(run_folder(_runs(runs), run)))
+
+
+@app.command(epilog="Example: labthermo bench lab/station.yaml")
+def bench(station: StationFile, seed: Annotated[int | None, typer.Option(min=0, help="of the sample")] = None) -> None:
+    """Serve the wire twin on loopback to any client: one JSON line of addresses when ready; Ctrl-C ends it."""
+    import json
+    import signal
+
+    from labthermo import plugins
+    from labthermo.config import load_station
+
+    config = _seeded(load_station(station), seed)
+    with _signals():
+        world = plugins.load("labthermo.simulators", "wire")(config, False)
+        try:
+            print(json.dumps({"addresses": world.addresses, "control": None}), flush=True)
+            while True:
+                signal.pause()
+        except KeyboardInterrupt:
+            pass  # the way to end it
+        finally:
+            world.close()
+
+
+def _seeded(config: Any, seed: int | None) -> Any:
+    return config if seed is None else config.with_seed(seed)
+
+
+def _open_station(path: Path, backend: Any, *, control: bool = False, seed: int | None = None) -> Station:
+    """The station, read and checked but not yet open."""
+    from labthermo.config import load_station
+    from labthermo.station import Station
+
+    return Station(_seeded(load_station(path), seed), backend, control=control)
+
+
+def _signals() -> Any:
+    from labthermo.safety.signals import stop_on_signals
+
+    return stop_on_signals()
+
+
+class _Meter:
+    """Counts committed points on a progress bar."""
+
+    def __init__(self, already: int) -> None:
+        from labthermo.progress import Progress
+
+        self.bar: Any = None
+        self._make = Progress
+        self._already = already
+
+    def total(self, total: int, what: str = "queries") -> None:
+        self.bar = self._make(total, what)
+        self.bar.__enter__()
+
+    def point(self, point: Point) -> None:
+        if self.bar is not None and point.purpose != "score":
+            self.bar.step(done=point.number + 1)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.__exit__(None, None, None)
+
+
+class _recording:
+    """A run being recorded: its end is always written, and the device is always parked."""
+
+    def __init__(self, station: Station, journal: Journal) -> None:
+        self._meter = _Meter(journal.last_number() + 1)
+        self._run = station.resume(journal, on_point=self._meter.point)
+        print(f"run {journal.folder.name}", flush=True)
+
+    def __enter__(self) -> tuple[Run, _Meter]:
+        return self._run, self._meter
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._meter.close()
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                self._run.journal.finish("stopped")
+            elif error is not None:
+                self._run.journal.finish(f"failed: {' '.join(str(error).split())[:500]}")
+        finally:
+            self._run.close()
+
+
+def _new_run(station: Station, runs: Path, header: dict[str, Any]) -> _recording:
+    from labthermo.records.journal import Journal
+    from labthermo.run import new_run_id, run_folder
+
+    journal = Journal.create(run_folder(runs, new_run_id()), {**station.header(), **header})
+    return _recording(station, journal)
+
+
+def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str, Any]:
+    from labthermo.station import Station
+    from labthermo.training.loop import train
+
+    progress.total(plan.budget, f"{plan.task.name}, {plan.method}: queries")
+
+    def tell(phase: str, queries: int, rmse: float | None) -> None:
+        progress.bar.step(phase if rmse is None else f"{phase}: rmse {rmse:.4f} of the amplitude", done=queries)
+
+    outcome = train(
+        run, plan, station.twin(), lambda: Station(station.config, "model", control=True).twin(), tell
+    )
+    run.journal.finish("finished")
+    return {"rmse": outcome.rmse, "floor": outcome.floor, "reason": outcome.reason}
+
+
+def _conclude(folder: Path, summary: dict[str, Any]) -> None:
+    """Report and summary, last."""
+    import json
+
+    from labthermo.records.report import write_report, write_summary
+
+    page = write_report(folder)
+    text = json.loads(write_summary(folder, summary).read_text())
+    rmse, floor = text.get("rmse"), text.get("floor")
+    if rmse is not None:
+        floor_text = "" if floor is None else f"; no monotone device can do better than {floor:.4f}"
+        print(f"rmse {rmse:.4f} of the amplitude after {text['queries']} device queries{floor_text}")
+    if text["simulated"]:
+        print(f"simulated: the backend was {text['backend']}")
+    print(f"report {page}")
+
+
+if __name__ == "__main__":
+    main()

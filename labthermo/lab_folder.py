@@ -1,0 +1,30 @@
+"""`labthermo init`: a working lab folder from the example that ships with labthermo."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from labthermo.errors import ParameterError
+
+
+def make_lab_folder(folder: Path) -> list[Path]:
+    """Copy the example station into `folder` and return what was written.
+
+    Raises
+    ------
+    ParameterError: the folder exists and is not empty, or cannot be made.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ParameterError(f"{folder} is not a new or empty folder; choose another")
+    source = files("labthermo") / "lab"
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in sorted(source.iterdir(), key=lambda item: item.name):
+            target = folder / item.name
+            target.write_bytes(item.read_bytes())
+            written.append(target)
+    except OSError as error:
+        raise ParameterError(f"{folder} cannot be written: {error.strerror}") from None
+    return written

@@ -1,0 +1,1 @@
+"""Measurement recipes, one per module; they know labthermo and nothing below it."""

@@ -74,7 +74,7 @@ class GaussianNdc:
 class SingleLevel:
     """Sequential tunnelling through one spinless level (Beenakker, Phys. Rev. B 44, 1646 (1991), one level).
 
-    I = e GL GR/(GL+GR) [f(eps-u_a) - f(eps-u_b)]; no NDC unless the level follows a lead.
+    I = e GL GR/(GL+GR) [f(eps-u_a) - f(eps-u_b)]; no NDC at either terminal for lead levers in 0..1.
     level: eV; gamma_left (side of the edge's first node), gamma_right: 1/s; temperature: K;
     lead_levers: (alpha_S, alpha_D), eV/V: the level also moves by alpha_S u_a + alpha_D u_b.
     Valid for hbar*Gamma << kT.

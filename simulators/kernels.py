@@ -229,9 +229,13 @@ def _newton(
     code, reads, first, stoich_node, stoich, capacity, u, theta, injected, tolerance, reach,
     force, jac, size, du, dp, lu, pivot, step,
 ):  # fmt: skip
-    """Newton from u, in place. Returns (converged, residual): converged only if u moved less than `reach`."""
+    """Newton from u, in place. Returns (converged, residual): converged only if u moved less than `reach`.
+
+    Steps end below `tolerance`, or where round-off keeps them from shrinking (potentials far from 0 V).
+    """
     n = capacity.size
     start = u[:n].copy()
+    last = np.inf
     for _ in range(30):
         _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, size, du, dp)
         lu[:, :] = jac
@@ -248,7 +252,9 @@ def _newton(
             away = max(away, abs(u[i] - start[i]))
         if not away < reach:
             return False, np.inf
-        if moved <= tolerance:
+        stuck = moved < 1e5 * tolerance and moved > 0.9 * last
+        last = moved
+        if moved <= tolerance or stuck:
             # one more evaluation at the final point, for the residual and the stability check
             _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, size, du, dp)
             worst = 0.0

@@ -22,6 +22,7 @@ from simulators.network_file import read_network
 Floats = NDArray[np.float64]
 
 GROUND = "bench ground"
+LEAD_NOISE = 100e-15  # A/sqrt(Hz): Keithley 2450 data sheet, 500 fA in a reading of 20 ms on its 10 nA range
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Reading:
     """One reading of the bench: the potential of a reservoir, or the current out of a lead's source meter.
 
     at: the reservoir, or the terminal; node: its column in the network's potentials, None for a current;
-    noise: V/sqrt(Hz) at the sample beside the meter's own; integration: s.
+    noise: V/sqrt(Hz) at the sample beside the meter's own, or A/sqrt(Hz); integration: s.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Sample:
     """The network as wired, its channels in the device's order.
 
     readings: outputs first (`n_outputs` of them), then nodes. injected: (n_free,), A, of the meters' inputs.
-    knob_order: column of each device knob among the network's knobs.
+    knob_order: column of each device knob among the network's knobs. labels: a name for each process.
     """
 
     network: Network
@@ -60,6 +61,7 @@ class Sample:
     n_outputs: int
     injected: Floats
     knob_order: tuple[int, ...]
+    labels: tuple[str, ...]
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -100,6 +102,7 @@ def build_sample(config: StationConfig, control: bool = False) -> Sample:
             node, noise = None, 0.0
             if section.of.quantity == "current":
                 find("terminal", section.at, network.terminals, kind, name)
+                noise = 0.0 if config.simulation.noiseless else LEAD_NOISE
             else:
                 node = find("reservoir", section.at, nodes, kind, name)
                 injected[node] -= sign * section.via.input_current
@@ -122,6 +125,7 @@ def build_sample(config: StationConfig, control: bool = False) -> Sample:
         n_outputs=len(device.outputs),
         injected=injected,
         knob_order=knob_order,
+        labels=(*file.labels, *(f"{edge.first} meter" for edge in extra)),
     )
 
 

@@ -119,7 +119,7 @@ class NetworkTwin:
             alone = alone.with_values(theta[network.parameter_rows(p)], np.zeros_like(alone.weights))
             volts = np.linspace(0.0, bias, 121)
             state = alone.steady_state(np.column_stack([volts, np.zeros_like(volts)]))
-            curves.append((f"{edge.first} to {edge.second}, conductor {p + 1}", volts, alone.currents(state)[:, 0]))
+            curves.append((f"{self._sample.labels[p]}, {edge.first} to {edge.second}", volts, alone.currents(state)[:, 0]))
         return curves
 
     def _evaluate(self, point: Floats, knobs: Floats, inputs: Floats, start: Floats | None):

@@ -9,6 +9,7 @@ act on the hardware's residuals.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ class CalibratedTwin:
         self._next: Floats | None = None
         self._settings: list[dict[str, Any]] = []
         self._best: tuple[float, list[float]] | None = None
+        self._lowest = math.inf
         self._stale = 0
         self._ask: Ask | None = None
         self._finished = False
@@ -105,6 +107,7 @@ class CalibratedTwin:
             "next": None if self._next is None else self._next.tolist(),
             "settings": self._settings,
             "best": self._best,
+            "lowest": None if math.isinf(self._lowest) else self._lowest,
             "stale": self._stale,
             "finished": self._finished,
             "rng": self._rng.bit_generator.state,
@@ -117,6 +120,7 @@ class CalibratedTwin:
         self._next = None if state["next"] is None else np.array(state["next"])
         self._settings = list(state["settings"])
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self._lowest = math.inf if state["lowest"] is None else state["lowest"]
         self._stale, self._finished = state["stale"], state["finished"]
         self._rng.bit_generator.state = state["rng"]
         self._twin.restore(state["twin"])
@@ -153,9 +157,11 @@ class CalibratedTwin:
             inputs.append(setting["inputs"])
             readings.append(setting["readings"])
             sigma.append(setting["sigma"])
-        return self._twin.refit(
-            np.vstack(knobs), np.vstack(inputs), np.vstack(readings).astype(float), np.vstack(sigma)
-        )
+        measured = np.vstack(readings).astype(float)
+        # no reading is trusted beyond 1e-4 of its column: a noiseless simulation would demand infinite weight
+        floor = 1e-4 * np.nanmax(np.abs(measured), axis=0, initial=1e-15)
+        widths = np.fmax(np.vstack(sigma).astype(float), floor)
+        return self._twin.refit(np.vstack(knobs), np.vstack(inputs), measured, widths)
 
     def _predict(self, knobs: Floats) -> tuple[Floats, Floats]:
         """Outputs on the task's inputs, (n, n_outputs), and their derivatives by the knobs."""
@@ -222,4 +228,5 @@ class CalibratedTwin:
                 self._next = self._improve(np.clip(kicked, self._low, self._high), None)
             else:
                 self._next = self._improve(knobs, correction)
-        return Progress(rmse, self._best[0])
+        self._lowest = min(self._lowest, rmse)
+        return Progress(rmse, self._lowest)

@@ -20,7 +20,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a trainer stands: measured error of its last batch and of its best, as fractions of the amplitude."""
+    """Where a trainer stands: measured error of its last batch and the lowest so far, as fractions of the amplitude."""
 
     rmse: float
     best: float

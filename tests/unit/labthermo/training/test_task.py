@@ -1,0 +1,89 @@
+"""Tasks: grids, floors, and what a user's CSV may get wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labthermo.channel import Channel
+from labthermo.errors import TaskError
+from labthermo.training.task import make_task
+
+X = Channel("x", "input", "V", -0.2e-3, 3.0e-3, window=(0.9e-3, 2.7e-3))
+Y = Channel("y", "output", "V", window=(130e-6, 390e-6))
+
+
+def test_sine_trains_on_33_points_and_scores_on_201_with_end_points() -> None:
+    task = make_task("sine", [X, Y])
+    assert len(task.inputs) == 33
+    assert len(task.score_inputs) == 201
+    assert task.score_inputs[0, 0] == 0.9e-3
+    assert task.score_inputs[-1, 0] == pytest.approx(2.7e-3)
+    assert task.score_targets.max() == pytest.approx(390e-6)
+    assert task.amplitude == pytest.approx(130e-6)
+    # training.md, section 1: 201 points with end points, non-decreasing answer
+    assert task.floor() == pytest.approx(0.7053, abs=5e-5)
+    assert task.score(task.score_targets) == 0.0
+
+
+def test_a_task_needs_windows_and_single_channels() -> None:
+    with pytest.raises(TaskError, match="x has no window"):
+        make_task("sine", [Channel("x", "input", "V"), Y])
+    with pytest.raises(TaskError, match="needs one input; the device has 2"):
+        make_task("sine", [X, Channel("x2", "input", "V"), Y])
+    with pytest.raises(TaskError, match="no task 'cosine'"):
+        make_task("cosine", [X, Y])
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return f"csv:{path}"
+
+
+def table(rows: int) -> str:
+    x = np.linspace(1e-3, 2e-3, rows)
+    return "y,comment,x\n" + "".join(f"{float(2e-4 + 1e-4 * np.sin(4e3 * v))!r},z,{v!r}\n" for v in map(float, x))
+
+
+def test_csv_holds_out_every_fourth_row_of_a_seeded_shuffle(tmp_path: Path) -> None:
+    text = write(tmp_path / "d.csv", table(40))
+    task = make_task(text, [X, Y], seed=3)
+    assert (len(task.inputs), len(task.score_inputs)) == (30, 10)
+    together = np.sort(np.concatenate([task.inputs, task.score_inputs])[:, 0])
+    assert np.array_equal(together, np.linspace(1e-3, 2e-3, 40))
+    assert np.all(np.diff(task.inputs[:, 0]) > 0)
+    again = make_task(text, [X, Y], seed=3)
+    assert np.array_equal(again.score_inputs, task.score_inputs)
+    assert not np.array_equal(make_task(text, [X, Y], seed=4).score_inputs, task.score_inputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("x,z\n" + "1e-3,1\n" * 9, "no column y; it has x, z and needs x, y"),
+        ("", "no column x, y; it has none"),
+        ("x,y\n" + "1e-3,2e-4\n" * 3 + "1e-3,lots\n" * 9, ":5: column y: 'lots' is not a number"),
+        ("x,y\n" + "1e-3,2e-4\n" * 3 + "1e-3\n" * 9, ":5: column y: is missing in this row"),
+        ("x,y\n" + "1e-3,nan\n" * 9, ":2: column y: nan is not finite"),
+        ("x,y\n" + "1,2e-4\n" * 9, ":2: column x: 1 V is outside the limits -200 µV to 3 mV"),
+        ("x,y\n" + "1e-3,2e-4\n" * 7, "has 7 rows of data; at least 8"),
+        ("x,y\n" + "1e-3,2e-4\n" * 9, "nothing to learn"),
+    ],
+)
+def test_a_bad_csv_is_one_line_that_names_file_row_and_column(tmp_path: Path, text: str, complaint: str) -> None:
+    task = write(tmp_path / "d.csv", text)
+    with pytest.raises(TaskError) as caught:
+        make_task(task, [X, Y])
+    assert complaint in str(caught.value)
+    assert str(tmp_path / "d.csv") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_csv_that_is_missing_or_binary(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="cannot be read"):
+        make_task(f"csv:{tmp_path / 'none.csv'}", [X, Y])
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00x")
+    with pytest.raises(TaskError, match="not a CSV file in UTF-8"):
+        make_task(f"csv:{tmp_path / 'b.csv'}", [X, Y])

@@ -74,10 +74,10 @@ class BenchDevice:
         for row in inputs:
             try:
                 if not reached:
+                    if query.reset == "park":
+                        self._guard.move(dict.fromkeys(names, 0.0))
                     present = {line.channel.name: line.read_back() for line in self._wiring.knobs}
                     reached = {**present, **self._guard.move(knobs)}
-                if query.reset == "park":
-                    self._guard.move(dict.fromkeys(names, 0.0))
                 back = self._guard.move(dict(zip(names, map(float, row), strict=True)))
             except TripError:
                 yield self._empty(Status.TRIPPED, row, knobs)

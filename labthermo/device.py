@@ -39,8 +39,8 @@ class Query:
     inputs: (batch, n_inputs), in the order of the device's input channels; a 1-D array is one column.
     nudge: currents injected at the outputs, (batch, n_outputs), in A; None for none. Only a device with
         a current source at its outputs takes one.
-    reset: where each input starts from: ``hold`` (from wherever the last one ended) or ``park``
-        (inputs to zero first).
+    reset: where the first input starts from: ``hold`` (from wherever the last one ended) or ``park`` (inputs go to
+        zero before the knobs move). Every further input starts where the one before it ended.
     number: the number of the first input of this query within its run (keys the noise of `model`);
         None lets the device count for itself.
     """

@@ -491,6 +491,23 @@ def rates(code, reads, first, potentials, clamped, theta):
 
 
 @njit(cache=True)
+def linear_forms(knobs, weights):
+    """sum(weight*knob) of every parameter, (batch, n_parameters).
+
+    Not a matrix product: BLAS rounds a row differently in batches of different sizes, and a resumed run must agree
+    to the last bit.
+    """
+    batch, n_knobs = knobs.shape
+    out = np.zeros((batch, weights.shape[0]))
+    for b in range(batch):
+        for p in range(weights.shape[0]):
+            for k in range(n_knobs):
+                if weights[p, k] != 0.0:
+                    out[b, p] += weights[p, k] * knobs[b, k]
+    return out
+
+
+@njit(cache=True)
 def jacobians(code, reads, first, stoich_node, stoich, potentials, clamped, theta):
     """dF/du at given potentials, (batch, n_free, n_free), A/V."""
     batch, n = potentials.shape
@@ -524,9 +541,7 @@ def adjoints(code, reads, first, stoich_node, stoich, potentials, clamped, theta
     for b in range(batch):
         u[:n] = potentials[b]
         u[n:] = clamped[b]
-        _forces(
-            code, reads, first, stoich_node, stoich, n, u, theta[b], injected[b], force, jac, size, du, dp
-        )
+        _forces(code, reads, first, stoich_node, stoich, n, u, theta[b], injected[b], force, jac, size, du, dp)
         for i in range(n):
             lam[i] = -by_node[b, i]
             for j in range(n):

@@ -55,7 +55,7 @@ class ModelDevice:
         setting = sample.full_knobs(np.array([list(knobs.values())]))[0]
         start = self._potentials
         if query.reset == "park":
-            start = self._settle(np.zeros((1, inputs.shape[1])), setting, start).potentials[0]
+            start = self._settle(np.zeros((1, inputs.shape[1])), setting, np.zeros_like(start)).potentials[0]
         state = self._settle(inputs, setting, start)
         truth = true_readings(sample, self._network, state)
         number = self._count if query.number is None else query.number

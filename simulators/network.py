@@ -88,7 +88,8 @@ class Network:
 
     Raises
     ------
-    ValueError: an unknown node or knob, a repeated name, or a capacitance that is not positive.
+    ValueError: an unknown node or knob, a repeated name, a capacitance that is not positive, or a parameter that is
+        not finite.
 
     All arrays are SI; ``inputs`` is (batch, n_terminals), ``knobs`` (n_knobs,) or (batch, n_knobs), ``start`` and
     ``injected`` (n_free,) or (batch, n_free), default 0. The answer of :meth:`steady_state` is the stable state that
@@ -114,9 +115,7 @@ class Network:
                     raise ValueError(f"{kind} {name!r} appears twice")
         for name, capacity in self.reservoirs.items():
             if not (np.isfinite(capacity) and capacity > 0):
-                raise ValueError(
-                    f"reservoir {name!r} has capacity {capacity}; it must be positive and finite"
-                )
+                raise ValueError(f"reservoir {name!r} has capacity {capacity}; it must be positive and finite")
         self._layout, self._base, self._weights = _flatten(self.processes, nodes, self.knobs)
         self._capacity = np.array(list(self.reservoirs.values()), dtype=float)
 
@@ -198,8 +197,8 @@ class Network:
     ) -> Floats:
         """Potentials at `times` (s, ascending, >= 0) after `start`, (batch, n_times, n_free)."""
         t = np.atleast_1d(np.asarray(times, dtype=float))
-        if np.any(np.diff(t) < 0) or np.any(t < 0):
-            raise ValueError("times must be ascending and not negative")
+        if not np.all(np.isfinite(t)) or np.any(np.diff(t) < 0) or np.any(t < 0):
+            raise ValueError("times must be finite, ascending and not negative")
         clamped, k, u0, j = self._arrays(inputs, knobs, start, injected)
         return kernels.relaxations(
             *self._structure,
@@ -239,7 +238,9 @@ class Network:
         return self.currents(state) @ self.terminal_weights(terminal)
 
     def terminal_weights(self, terminal: str) -> Floats:
-        """(n_processes,): +1 where the process takes from `terminal`, -1 where it gives."""
+        """(n_processes,): +1 where the process takes from `terminal` (or a reservoir), -1 where it gives."""
+        if terminal not in self.terminals and terminal not in self.reservoirs:
+            raise ValueError(f"{terminal!r} is no node of this network; it has {', '.join(self.terminals)}")
         return np.array([float(p.first == terminal) - float(p.second == terminal) for p in self.processes])
 
     def gradient(self, state: SteadyState, cotangent: ArrayLike) -> dict[tuple[int, str] | str, Floats]:
@@ -257,8 +258,7 @@ class Network:
             if index is None:
                 scalar.add((process, name))
         out: dict[tuple[int, str] | str, Floats] = {
-            key: flat.base[:, where[0]] if key in scalar else flat.base[:, where]
-            for key, where in columns.items()
+            key: flat.base[:, where[0]] if key in scalar else flat.base[:, where] for key, where in columns.items()
         }
         out["knobs"], out["inputs"], out["injected"] = flat.knobs, flat.inputs, flat.injected
         return out
@@ -273,9 +273,7 @@ class Network:
         """
         batch, n_free = state.potentials.shape
         n_processes = len(self.processes)
-        node = np.broadcast_to(
-            np.zeros(n_free) if by_node is None else np.asarray(by_node, float), (batch, n_free)
-        )
+        node = np.broadcast_to(np.zeros(n_free) if by_node is None else np.asarray(by_node, float), (batch, n_free))
         flow = np.broadcast_to(
             np.zeros(n_processes) if by_current is None else np.asarray(by_current, float),
             (batch, n_processes),
@@ -307,11 +305,9 @@ class Network:
 
     def _resolve(self, knobs: Floats) -> Floats:
         """Every parameter at these knobs, (batch, n_parameters)."""
-        linear = knobs @ self._weights.T
+        linear = kernels.linear_forms(knobs, self._weights)
         exponential = self._layout.exponential
-        return np.where(
-            exponential, self._base * 10.0 ** np.where(exponential, linear, 0.0), self._base + linear
-        )
+        return np.where(exponential, self._base * 10.0 ** np.where(exponential, linear, 0.0), self._base + linear)
 
     def _arrays(
         self, inputs: ArrayLike, knobs: ArrayLike | None, start: ArrayLike | None, injected: ArrayLike | None
@@ -327,9 +323,7 @@ class Network:
         ):
             array = np.zeros(width) if value is None else np.asarray(value, dtype=float)
             if array.shape not in {(width,), (1, width), (len(clamped), width)}:
-                raise ValueError(
-                    f"{name} have shape {array.shape}; expected ({width},) or ({len(clamped)}, {width})"
-                )
+                raise ValueError(f"{name} have shape {array.shape}; expected ({width},) or ({len(clamped)}, {width})")
             rest.append(np.ascontiguousarray(np.broadcast_to(array, (len(clamped), width))))
         for name, array in zip(("inputs", "knobs", "start", "injected"), (clamped, *rest), strict=True):
             if not np.all(np.isfinite(array)):
@@ -356,9 +350,7 @@ class Network:
         return np.where(np.isfinite(scale), scale, 1.0)
 
 
-def _flatten(
-    processes: Sequence[Edge], nodes: Sequence[str], knobs: Sequence[str]
-) -> tuple[_Layout, Floats, Floats]:
+def _flatten(processes: Sequence[Edge], nodes: Sequence[str], knobs: Sequence[str]) -> tuple[_Layout, Floats, Floats]:
     index = {name: i for i, name in enumerate(nodes)}
     column = {name: i for i, name in enumerate(knobs)}
     names: list[tuple[int, str, int | None]] = []
@@ -370,9 +362,7 @@ def _flatten(
     for p, edge in enumerate(processes):
         for side, node in enumerate((edge.first, edge.second)):
             if node not in index:
-                raise ValueError(
-                    f"process {p} ({edge.first} -> {edge.second}) names {node!r}, which is no node"
-                )
+                raise ValueError(f"process {p} ({edge.first} -> {edge.second}) names {node!r}, which is no node")
             reads[p, side] = index[node]
         if edge.first == edge.second:
             raise ValueError(f"process {p} joins {edge.first!r} to itself")
@@ -382,10 +372,16 @@ def _flatten(
                 for knob, weight in parameter.weights.items():
                     if knob not in column:
                         raise ValueError(f"process {p}, {name}: {knob!r} is no knob of this network")
+                    if not np.isfinite(weight):
+                        raise ValueError(f"process {p}, {name}: the weight of {knob!r} is {weight}; it must be finite")
                     row[column[knob]] = weight
                 base.append(float(parameter.base))
             else:
                 base.append(float(parameter))
+            if not np.isfinite(base[-1]):
+                raise ValueError(
+                    f"process {p} ({edge.first} -> {edge.second}): {name} is {base[-1]}; it must be finite"
+                )
             names.append((p, name, position))
             weights.append(row)
             exponential.append(isinstance(parameter, Decades))

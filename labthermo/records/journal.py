@@ -276,6 +276,12 @@ class Journal:
         """The points in order: all, or those of one purpose, or those whose number is above `after`."""
         where, values = _of_purpose(purpose)
         where, values = f"{where} AND number > ?", (*values, after)
+        rows = self._read(
+            "SELECT number, purpose, settings, inputs_asked, nudge, inputs, outputs, nodes, sigma, node_sigma,"
+            f" settle_time, status, time FROM points WHERE {where} ORDER BY number",
+            values,
+        )
+        # after the points: another process may be writing, and a point's settings are committed with it or before
         known: dict[int, tuple[dict[str, float], dict[str, float], str]] = {}
         for key, asked, back, reset in self._read(
             "SELECT id, knobs_asked, knobs, reset FROM settings"
@@ -283,11 +289,6 @@ class Journal:
             values,
         ):
             known[key] = (_floats_by_name(asked), _floats_by_name(back), reset)
-        rows = self._read(
-            "SELECT number, purpose, settings, inputs_asked, nudge, inputs, outputs, nodes, sigma, node_sigma,"
-            f" settle_time, status, time FROM points WHERE {where} ORDER BY number",
-            values,
-        )
         points = []
         for number, why, key, asked, nudge, inputs, outputs, nodes, sigma, node_sigma, settle_time, status, at in rows:
             knobs_asked, knobs, reset = known[key]

@@ -137,7 +137,7 @@ class CalibratedTwin:
             assert self._next is not None
             knobs, inputs = self._next, self._task.inputs
         named = {c.name: float(v) for c, v in zip(self._knobs, knobs, strict=True)}
-        return Ask(self._asked, Query(knobs=named, inputs=inputs), self._phase)
+        return Ask(self._asked, Query(knobs=named, inputs=inputs, reset="park"), self._phase)
 
     def _screen(self) -> list[Floats]:
         """Random starts in the middle of the knobs' ranges, each trained on the twin as it is, best first."""

@@ -142,7 +142,7 @@ def _as_response(points: Sequence[Point]) -> Response:
 
 def _score(run: Run, task: Task, knobs: Mapping[str, float]) -> float | None:
     """Ask the hold-out grid (not counted) and record the fit; NaN readings count as the worst of the range."""
-    query = Query(knobs=knobs, inputs=task.score_inputs)
+    query = Query(knobs=knobs, inputs=task.score_inputs, reset="park")
     response = _complete(run, Ask(-1, query, "score"), _last_training(run.journal))
     outputs = response.outputs
     missing = ~np.isfinite(outputs)

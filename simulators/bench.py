@@ -101,13 +101,15 @@ class Bench:
         self._sources: dict[str, _Line] = {}
         device = config.device
         wanted = 1.0 if simulation.offsets else 0.0
-        for kind, sections in (("knob", device.knobs), ("input", device.inputs)):
-            for name, section in sections.items():
-                nominal = section.via.scale * (sign if kind == "input" else 1.0)
-                gain = 1.0 + wanted * Chain.INPUT_GAIN * float(errors.standard_normal()) * (kind == "input")
-                at = name if kind == "knob" else section.at
-                offset = section.via.offset * (sign if kind == "input" else 1.0)
-                self._sources[section.of.port] = _Line(name, kind, at, nominal * gain, offset, nominal)
+        for name, section in device.knobs.items():
+            scale = section.via.scale
+            self._sources[section.of.port] = _Line(name, "knob", name, scale, section.via.offset, scale)
+        for name, section in device.inputs.items():
+            nominal = section.via.scale * sign
+            divided = section.via.divider != 1.0
+            gain = 1.0 + wanted * divided * Chain.INPUT_GAIN * float(errors.standard_normal())
+            offset = section.via.offset * sign
+            self._sources[section.of.port] = _Line(name, "input", section.at, nominal * gain, offset, nominal)
         self._taps: dict[str, _Tap] = {}
         for name, section in (*device.outputs.items(), *device.nodes.items()):
             via = section.via
@@ -348,5 +350,3 @@ def build_wire_twin(config: StationConfig, control: bool = False) -> WireTwin:
     servers = Servers(personalities)
     servers.start()
     return WireTwin(bench, servers)
-
-

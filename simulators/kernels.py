@@ -95,7 +95,6 @@ def rate(code, ua, ub, p, du, dp):
     d1 = fl1 - fr1 if fl1 < 0.5 else er1 - el1
     d2 = fl2 - fr2 if fl2 < 0.5 else er2 - el2
     out1, out2 = gl1 * el1 + gr1 * er1, gl2 * el2 + gr2 * er2
-    s1, s2 = gl1 + gr1, gl2 + gr2
     in1, in2 = gl1 * fl1 + gr1 * fr1, gl2 * fl2 + gr2 * fr2
     a1, a2 = gl1 * gr1, gl2 * gr2
     num = a1 * d1 * out2 + a2 * d2 * out1
@@ -170,7 +169,7 @@ def _factor(a, pivot):
         if a[best, k] == 0.0 or not math.isfinite(a[best, k]):
             return False
         if best != k:
-            for j in range(n):
+            for j in range(k, n):  # not the multipliers before: _solve swaps and eliminates in turn
                 a[k, j], a[best, j] = a[best, j], a[k, j]
         for i in range(k + 1, n):
             a[i, k] /= a[k, k]

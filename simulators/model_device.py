@@ -59,13 +59,14 @@ class ModelDevice:
         state = self._settle(inputs, setting, start)
         truth = true_readings(sample, self._network, state)
         number = self._count if query.number is None else query.number
-        noise = np.array(
-            [np.random.default_rng([self._seed, 2, number + k]).standard_normal(truth.shape[1]) for k in range(len(truth))]
-        )
+        streams = [np.random.default_rng([self._seed, 2, number + k]) for k in range(len(truth))]
+        noise = np.array([stream.standard_normal(truth.shape[1]) for stream in streams])
         readings = self._chain.read(self._errors, truth) + noise * self._sigma
         slowest = self._network.time_constants(state)
-        # time for a deviation of the network's whole span to decay below the tolerance
-        decay = np.log(max(np.e, float(np.ptp(truth[:, : sample.n_outputs])) / self._tolerance))
+        # time for what each input moved to decay below the tolerance; rows know nothing of their batch
+        before = np.vstack([start, state.potentials[:-1]])
+        moved = np.abs(state.potentials - before).max(axis=1, initial=0.0)
+        decay = np.log(np.maximum(np.e, moved / self._tolerance))
         self._knobs, self._potentials = knobs, state.potentials[-1].copy()
         self._count = number + len(truth)
         n = sample.n_outputs

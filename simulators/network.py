@@ -291,7 +291,7 @@ class Network:
         return Gradients(by_base, by_linear, by_linear @ self._weights, g_inputs, g_injected)
 
     @property
-    def _structure(self) -> tuple[Any, ...]:
+    def _structure(self) -> tuple[Any, Any, Any, Any, Any]:
         layout = self._layout
         return layout.code, layout.reads, layout.first, layout.stoich_node, layout.stoich
 

@@ -7,6 +7,7 @@ MAP estimate of the sample's deviations z and of the instruments' gains and offs
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class NetworkTwin:
         result = least_squares(
             lambda p: evaluate(p)[0],
             self.coordinates,
-            jac=lambda p: evaluate(p)[1],
+            jac=cast(Any, lambda p: evaluate(p)[1]),  # scipy's annotation knows only the names of schemes
             method="trf",
             x_scale=1.0,
             xtol=1e-4,
@@ -119,7 +120,9 @@ class NetworkTwin:
             alone = alone.with_values(theta[network.parameter_rows(p)], np.zeros_like(alone.weights))
             volts = np.linspace(0.0, bias, 121)
             state = alone.steady_state(np.column_stack([volts, np.zeros_like(volts)]))
-            curves.append((f"{self._sample.labels[p]}, {edge.first} to {edge.second}", volts, alone.currents(state)[:, 0]))
+            curves.append(
+                (f"{self._sample.labels[p]}, {edge.first} to {edge.second}", volts, alone.currents(state)[:, 0])
+            )
         return curves
 
     def _evaluate(self, point: Floats, knobs: Floats, inputs: Floats, start: Floats | None):
@@ -165,4 +168,3 @@ class NetworkTwin:
 def build_twin(config: StationConfig, control: bool = False) -> NetworkTwin:
     """The twin of a station's device as designed; it knows nothing of the station's `simulation` section."""
     return NetworkTwin(build_sample(config, control), config.device.uncertainty, control)
-

@@ -1,7 +1,7 @@
 """The calibrated twin: train on a model that is re-fitted to the device as it is trained (training.md, section 3).
 
-Starts are screened on the twin, not on the device. The best few are measured with few inputs, the twin is re-fitted to all
-readings (instrument gains and offsets with the rest), and the starts are improved on the re-fitted twin; then
+Starts are screened on the twin, not on the device. The best few are measured with few inputs, the twin is re-fitted
+to all readings (instrument gains and offsets with the rest), and the starts are improved on the re-fitted twin; then
 Levenberg-Marquardt steps on the twin alternate with a measurement at the new knobs and another re-fit. Where the
 twin still misses by more than noise, its misfit at the present knobs is carried as a correction, so that the steps
 act on the hardware's residuals.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,7 +194,7 @@ class CalibratedTwin:
         found = least_squares(
             residuals,
             np.clip(start, low, high) / half,
-            jac=jacobian,
+            jac=cast(Any, jacobian),  # scipy's annotation knows only the names of schemes
             bounds=(low / half, high / half),
             xtol=1e-5,
             ftol=1e-4,

@@ -43,7 +43,9 @@ class Plan:
     @staticmethod
     def of(header: Mapping[str, Any]) -> Plan:
         """The plan that a journal's header holds."""
-        data = {k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in header["task_data"].items()}
+        data: dict[str, Any] = {
+            k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in header["task_data"].items()
+        }
         return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]))
 
 

@@ -8,6 +8,7 @@ Bench time is virtual: readings take their reading time, and `wait` lets time pa
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labthermo.config import StationConfig
-
+from simulators.faults import Fault, FaultyInstrument, Kind
 from simulators.network import Network
 from simulators.sample import Chain, Sample, build_sample, hidden_truth
+from simulators.wire.control import ControlPort
 from simulators.wire.keithley2450 import Keithley2450Personality
 from simulators.wire.keysight34465a import Keysight34465APersonality
 from simulators.wire.qdac2 import Qdac2Personality
 from simulators.wire.scpi import ScpiPersonality
 from simulators.wire.server import Servers
-from simulators.wire.world import Imperfections, World
+from simulators.wire.world import Imperfections, LogEntry, World
 
 Floats = NDArray[np.float64]
 
@@ -33,25 +35,8 @@ PERSONALITIES: dict[str, Callable[[str, World], ScpiPersonality]] = {
     "keysight34465a": Keysight34465APersonality,
     "keithley2450": Keithley2450Personality,
 }
+CONTROL = "control port"  # no instrument has a space in its name
 CABLE_CAPACITANCE = 100e-12  # F, of a lead whose source is disconnected or limiting
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """One event at one connector.
-
-    time: s, bench time; port: ``gates.ch01``; channel: the device channel behind it, "" if none; quantity:
-    ``voltage``, ``connected`` or ``limit``; programmed: as told; actual: at the connector; at_sample: behind dividers,
-    in the device's own sign (V; equal to `actual` for the other quantities).
-    """
-
-    time: float
-    port: str
-    channel: str
-    quantity: str
-    programmed: float
-    actual: float
-    at_sample: float
 
 
 @dataclass(frozen=True)
@@ -85,8 +70,9 @@ class Bench:
     Not thread-safe: touch it on the servers' loop (:meth:`simulators.wire.server.Servers.call`).
     """
 
-    def __init__(self, config: StationConfig, control: bool = False) -> None:
+    def __init__(self, config: StationConfig, control: bool = False, real_time: bool = False) -> None:
         simulation = config.simulation
+        self._started = time.monotonic() if real_time else None
         self.imperfections = Imperfections(
             noise=not simulation.noiseless, offsets=simulation.offsets, quantisation=simulation.quantisation
         )
@@ -146,6 +132,15 @@ class Bench:
     def wait(self, duration: float) -> None:
         if duration > 0:
             self._advance(duration)
+
+    def catch_up(self) -> None:
+        """In real time: let the time pass that has passed outside since the last message."""
+        if self._started is not None:
+            self.wait(time.monotonic() - self._started - self._time)
+
+    def ahead(self) -> float:
+        """In real time: how long a reply must wait until its reading would be over, s."""
+        return 0.0 if self._started is None else max(0.0, self._time - (time.monotonic() - self._started))
 
     def random(self, stream: str) -> np.random.Generator:
         if stream not in self._streams:
@@ -307,14 +302,22 @@ def _floating(network: Network, terminals: list[str]) -> Network:
 class WireTwin:
     """A running bench: its servers, its addresses, and a clock that waits in bench time."""
 
-    def __init__(self, bench: Bench, servers: Servers) -> None:
+    def __init__(self, bench: Bench, instruments: dict[str, FaultyInstrument]) -> None:
         self.bench = bench
-        self._servers = servers
+        self._instruments = instruments
+        port = ControlPort(bench, instruments, lambda: self.addresses)
+        self._servers = Servers({**instruments, CONTROL: port})
+        self._servers.start()
 
     @property
     def addresses(self) -> dict[str, str]:
         """Instrument name -> VISA resource on loopback."""
-        return self._servers.addresses
+        return {name: address for name, address in self._servers.addresses.items() if name != CONTROL}
+
+    @property
+    def control(self) -> str:
+        """HOST:PORT of the control port (:mod:`simulators.wire.control`)."""
+        return ":".join(self._servers.addresses[CONTROL].split("::")[1:3])
 
     def now(self) -> float:
         """Bench time, s."""
@@ -328,25 +331,29 @@ class WireTwin:
         """The Bench's own log so far, a copy."""
         return self._servers.call(lambda: list(self.bench.log))
 
+    def inject(self, instrument: str, kind: Kind, after: int = 0, count: int = 1, delay: float = 0.0) -> None:
+        """Inject a fault; see :class:`simulators.faults.Fault`."""
+        fault = Fault(kind, after, count, delay)
+        self._servers.call(lambda: self._instruments[instrument].inject(fault))
+
     def close(self) -> None:
         """Stop serving. Closing twice does nothing."""
         self._servers.stop()
 
 
-def build_wire_twin(config: StationConfig, control: bool = False) -> WireTwin:
-    """Start the wire twin of a station in this process.
+def build_wire_twin(config: StationConfig, control: bool = False, real_time: bool = False) -> WireTwin:
+    """Start the wire twin of a station in this process. control: its NDC-off sample. real_time: readings and ramps
+    take their time on the wall, too.
 
     Raises
     ------
     StationFileError: a driver that has no simulated instrument.
     """
-    bench = Bench(config, control)
-    personalities = {}
+    bench = Bench(config, control, real_time)
+    instruments = {}
     for name, section in config.instruments.items():
         if section.driver not in PERSONALITIES:
             what = f"{section.driver!r} has no simulated instrument; there are {', '.join(PERSONALITIES)}"
             raise config.error(("instruments", name, "driver"), what)
-        personalities[name] = PERSONALITIES[section.driver](name, bench)
-    servers = Servers(personalities)
-    servers.start()
-    return WireTwin(bench, servers)
+        instruments[name] = FaultyInstrument(PERSONALITIES[section.driver](name, bench), bench)
+    return WireTwin(bench, instruments)

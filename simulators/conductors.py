@@ -38,9 +38,7 @@ class Decades:
 
 
 Parameter = float | Affine | Decades
-Mismatch = Literal[
-    "scale", "level", "fixed"
-]  # how a real sample differs: by a factor, by a shift, not at all
+Mismatch = Literal["scale", "level", "fixed"]  # how a real sample differs: by a factor, by a shift, not at all
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,7 @@ def without_ndc(law: Conductor) -> Conductor:
         )
     if isinstance(law, GaussianNdc):
         if not isinstance(law.conductance, int | float):
-            raise TypeError(
-                "a GaussianNdc with a knob on its conductance has no ablation at equal knob count"
-            )
+            raise TypeError("a GaussianNdc with a knob on its conductance has no ablation at equal knob count")
         return GaussianNdc(law.conductance, law.width, max(_number(law.leak), 0.6 * law.conductance))
     return law
 

@@ -414,7 +414,8 @@ def steady_states(
     """Steady states of a batch, each reached by relaxation from its start.
 
     start: (batch, n_free), V; clamped: (batch, n_terminals), V; theta: (batch, n_parameters); injected: (batch,
-    n_free), A; scale: (batch,), V; carry: rows after the first start where the one before ended. Returns potentials (batch, n_free), verdict, residual (A), stable: (batch,).
+    n_free), A; scale: (batch,), V; carry: rows after the first start where the one before ended. Returns potentials
+    (batch, n_free), verdict, residual (A), stable: (batch,).
     """
     batch, n = start.shape
     potentials = np.empty((batch, n))

@@ -168,7 +168,9 @@ class Chain:
         """Potentials of all terminals, (batch, n_terminals), for device inputs (batch, n_inputs)."""
         clamped = np.zeros((len(inputs), len(self._terminals)))
         clamped[:, self._leads] = e[self._lead] * self.LEAD_OFFSET
-        clamped[:, self._driven] = inputs * (1.0 + e[self._gain] * self.INPUT_GAIN) + e[self._offset] * self.INPUT_OFFSET
+        clamped[:, self._driven] = (
+            inputs * (1.0 + e[self._gain] * self.INPUT_GAIN) + e[self._offset] * self.INPUT_OFFSET
+        )
         return clamped
 
     def gains(self, e: Floats) -> Floats:

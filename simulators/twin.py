@@ -105,7 +105,7 @@ class NetworkTwin:
         self._widths = np.array(state["widths"], dtype=float)
 
     def conductor_curves(self, knobs: Floats, bias: float) -> list[tuple[str, Floats, Floats]]:
-        """(label, bias, current) of each nonlinear conductor at these knobs (n_knobs,), for biases from 0 to `bias` (V).
+        """(label, bias, current) of each nonlinear conductor at these knobs (n_knobs,), from 0 to `bias` (V).
 
         The far side is held at 0 V; 121 points.
         """

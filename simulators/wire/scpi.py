@@ -286,6 +286,13 @@ class ScpiPersonality(ABC):
     def reset(self) -> None:
         """Go to the ``*RST`` state, in the world too."""
 
+    def reboot(self) -> None:
+        """A power cycle: the ``*RST`` state, an empty error queue, and the power-on bit (IEEE 488.2, section 11.5)."""
+        self.reset()
+        self.errors.clear()
+        self._event_status = 128
+        self._event_enable = self._service_enable = 0
+
     # ------------------------------------------------------------------------------------------------- messages
 
     def handle(self, message: bytes) -> bytes | None:

@@ -12,12 +12,21 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from simulators.wire.scpi import LINE_CAP, bytes_missing
 
 _T = TypeVar("_T")
 _TALK = "talk to a client"
+
+
+@runtime_checkable
+class Responder(Protocol):
+    """Anything that answers messages in its own time: see :class:`simulators.faults.FaultyInstrument`."""
+
+    async def respond(self, message: bytes) -> bytes | None:
+        """Execute one message; its reply with a newline, or None. ConnectionError cuts the line."""
+        ...
 
 
 class Personality(Protocol):
@@ -29,7 +38,7 @@ class Personality(Protocol):
 
 
 async def serve(
-    personality: Personality,
+    personality: Personality | Responder,
     port: int = 0,
     host: str = "127.0.0.1",
     clients: set[asyncio.StreamWriter] | None = None,
@@ -44,7 +53,11 @@ async def serve(
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             while True:
-                reply = personality.handle(await _message(reader))
+                message = await _message(reader)
+                if isinstance(personality, Responder):
+                    reply = await personality.respond(message)
+                else:
+                    reply = personality.handle(message)
                 if reply is not None:
                     writer.write(reply)
                     await writer.drain()
@@ -93,7 +106,7 @@ class Servers:
         instrument = Keysight34465A("dmm", servers.addresses["dmm"])
     """
 
-    def __init__(self, personalities: Mapping[str, Personality], *, host: str = "127.0.0.1") -> None:
+    def __init__(self, personalities: Mapping[str, Personality | Responder], *, host: str = "127.0.0.1") -> None:
         self._personalities = dict(personalities)
         self._host = host
         self._loop: asyncio.AbstractEventLoop | None = None

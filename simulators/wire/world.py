@@ -23,6 +23,24 @@ class Imperfections:
     quantisation: bool = True
 
 
+@dataclass(frozen=True)
+class LogEntry:
+    """One event at one connector.
+
+    time: s, bench time; port: ``gates.ch01``; channel: the device channel behind it, "" if none; quantity:
+    ``voltage``, ``connected`` or ``limit``; programmed: as told; actual: at the connector; at_sample: behind dividers,
+    in the device's own sign (V; equal to `actual` for the other quantities).
+    """
+
+    time: float
+    port: str
+    channel: str
+    quantity: str
+    programmed: float
+    actual: float
+    at_sample: float
+
+
 class World(Protocol):
     """The shared world, as one instrument sees it. Not thread-safe: all servers run on one event loop."""
 

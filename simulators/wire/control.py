@@ -1,0 +1,143 @@
+"""The control port of a served bench: time, log and faults, one JSON object a line each way, on loopback.
+
+Requests: ``{"do": "now"}``, ``{"do": "addresses"}``, ``{"do": "sleep", "seconds": 1.5}``,
+``{"do": "log", "after": 0}``, ``{"do": "fault", "instrument": "dmm", "kind": "silent", "after": 3, "count": 1}``.
+Replies: ``{"ok": ...}`` or ``{"error": "..."}``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from labthermo.errors import InstrumentError
+from simulators.faults import Fault, FaultyInstrument
+from simulators.wire.world import LogEntry
+
+LONGEST_SLEEP = 1e6  # s of bench time in one request
+PAGE = 20_000  # log entries in one reply
+
+
+class ControlledBench(Protocol):
+    """What the control port needs of a bench."""
+
+    log: list[LogEntry]
+
+    def now(self) -> float: ...
+
+    def wait(self, duration: float) -> None: ...
+
+
+class ControlPort:
+    """Answers requests about one bench; served beside its instruments, on the same loop."""
+
+    def __init__(
+        self,
+        bench: ControlledBench,
+        instruments: Mapping[str, FaultyInstrument],
+        addresses: Callable[[], dict[str, str]],
+    ) -> None:
+        self._bench = bench
+        self._instruments = instruments
+        self._addresses = addresses
+
+    def handle(self, message: bytes) -> bytes | None:
+        """One request, one reply; whatever is sent, the bench lives on."""
+        try:
+            request = json.loads(message)
+            if not isinstance(request, dict):
+                raise ValueError("a request is a JSON object")
+            reply: dict[str, Any] = {"ok": self._do(**request)}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        return json.dumps(reply).encode() + b"\n"
+
+    def _do(self, do: str, **detail: Any) -> Any:
+        if do == "now":
+            return self._bench.now()
+        if do == "addresses":
+            return self._addresses()
+        if do == "sleep":
+            seconds = float(detail["seconds"])
+            if not (math.isfinite(seconds) and 0 <= seconds <= LONGEST_SLEEP):
+                raise ValueError(f"cannot sleep {seconds} s; it takes 0 to {LONGEST_SLEEP:g} s")
+            self._bench.wait(seconds)
+            return self._bench.now()
+        if do == "log":
+            after = int(detail.get("after", 0))
+            return [asdict(entry) for entry in self._bench.log[after : after + PAGE]]
+        if do == "fault":
+            name = detail.pop("instrument")
+            if name not in self._instruments:
+                raise ValueError(f"no instrument {name!r}; there are {', '.join(self._instruments)}")
+            self._instruments[name].inject(Fault(**detail))
+            return None
+        raise ValueError(f"cannot do {do!r}; there are now, addresses, sleep, log and fault")
+
+
+class ControlClient:
+    """The other end: a served bench as a clock, for a program that attaches to it.
+
+    address: ``HOST:PORT`` as `labthermo bench` prints it.
+
+    Raises
+    ------
+    InstrumentError: nothing answers there, or something else does.
+    """
+
+    def __init__(self, address: str, timeout: float = 30.0) -> None:
+        self._address = address
+        host, _, port = address.rpartition(":")
+        try:
+            if not port.isdigit():
+                raise OSError("it is not HOST:PORT")
+            self._socket = socket.create_connection((host or "127.0.0.1", int(port)), timeout)
+        except (OSError, OverflowError) as error:
+            raise InstrumentError(f"no bench at {address}: {error}; start one with `labthermo bench`") from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+        try:
+            self.addresses: dict[str, str] = self._ask(do="addresses")
+        except BaseException:
+            self.close()
+            raise
+
+    def now(self) -> float:
+        """Bench time, s."""
+        return self._ask(do="now")
+
+    def sleep(self, duration: float) -> None:
+        """Let bench time pass, s."""
+        self._ask(do="sleep", seconds=max(0.0, duration))
+
+    def read_log(self) -> list[LogEntry]:
+        """The Bench's own log so far."""
+        entries: list[LogEntry] = []
+        while page := self._ask(do="log", after=len(entries)):
+            entries += [LogEntry(**entry) for entry in page]
+        return entries
+
+    def inject(self, instrument: str, kind: str, **detail: Any) -> None:
+        """Inject a fault; see :class:`simulators.faults.Fault`."""
+        self._ask(do="fault", instrument=instrument, kind=kind, **detail)
+
+    def close(self) -> None:
+        """Let go; the bench lives on. Closing twice does nothing."""
+        self._file.close()
+        self._socket.close()
+
+    def _ask(self, **request: Any) -> Any:
+        try:
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            line = self._file.readline()
+            reply = json.loads(line) if line.endswith(b"\n") else None
+        except (OSError, ValueError) as error:
+            raise InstrumentError(f"the bench at {self._address} does not answer: {error}") from None
+        if not isinstance(reply, dict) or "error" in reply or "ok" not in reply:
+            what = reply.get("error", reply) if isinstance(reply, dict) else "it has gone"
+            raise InstrumentError(f"the bench at {self._address}: {what}")
+        return reply["ok"]

@@ -215,7 +215,7 @@ class Keithley2450:
         with self._line.guarded(query):
             if len(fields) != 3 or fields[0] != "1" or fields[2] not in ("0", "1"):
                 raise InstrumentError(f"{self.name}: {query!r} gave {';'.join(fields)!r}")
-            reading = parse_reading(fields[1], f"{self.name} current")
+            reading = parse_reading(fields[1], f"{self.name} current", scientific=True)
         limiting = fields[2] == "1"
         return Reading(reading.value, "compliance") if limiting and reading.flag == "ok" else reading
 

@@ -91,7 +91,7 @@ class Keysight34465A:
             self._change_cycles(cycles)
         reply = self._line.ask("READ?")
         with self._line.guarded("READ?"):
-            return parse_reading(reply, f"{self.name} voltage")
+            return parse_reading(reply, f"{self.name} voltage", scientific=True)
 
     def voltage_noise(self, integration_time: float) -> float:
         """Get the standard deviation (V) of one such reading on the present range, from the resolution table."""

@@ -31,6 +31,8 @@ else:
 
 _SOCKET_ADDRESS = re.compile(r"TCPIP\d*::(?P<host>[^:]+)::(?P<port>\d+)::SOCKET", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# What meters answer: with an exponent of exactly two digits, so that no truncated reply is a number.
+_SCIENTIFIC = re.compile(r"[+-]?\d(\.\d*)?[eE][+-]\d{2}", re.ASCII)
 _NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _OVERFLOW = 9.9e37  # and beyond: 9.91e37 is SCPI's NaN, 199.999e99 and its like are makers' own
 
@@ -38,15 +40,16 @@ _serial = itertools.count()
 log = logging.getLogger("labthermo.instruments")
 
 
-def parse_reading(reply: str, channel: str) -> Reading:
+def parse_reading(reply: str, channel: str, *, scientific: bool = False) -> Reading:
     """A numeric reply as a Reading; overflow sentinels of either sign, NaN and infinity are flagged ``overflow``.
 
     Parameters
     ----------
     reply: the whole reply, without its terminator.
     channel: what was read, for the message of the :class:`InstrumentError` that a reply outside the grammar raises.
+    scientific: only ``1.234E-05`` and its like will do: a truncated ``1.2`` is a number too, but not this one.
     """
-    if _NUMBER.fullmatch(reply):
+    if (_SCIENTIFIC if scientific else _NUMBER).fullmatch(reply):
         value = float(reply)
         return Reading(value) if abs(value) < _OVERFLOW else Reading(float("nan"), "overflow")
     if _NOT_A_NUMBER.fullmatch(reply):

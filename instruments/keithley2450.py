@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from instruments.transport import Line, parse_reading
+from instruments.transport import Line, check_span, parse_reading
 from labthermo.errors import ComplianceError, InstrumentError, ReadbackError
 from labthermo.instrument import Reading
 
@@ -114,6 +114,7 @@ class Keithley2450:
     def set_voltage(self, channel: str, voltage: float) -> None:
         """Set the output to `voltage` (V) within its span; done when ``SOUR:VOLT?`` reads it back."""
         _check(channel)
+        check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         self._prepare()
         driver = self._line.driver
         with self._line.guarded("set voltage"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from instruments.transport import Line, log, parse_reading
+from instruments.transport import Line, check_span, log, parse_reading
 from labthermo.errors import InstrumentError, ReadbackError
 from labthermo.instrument import Reading
 
@@ -63,6 +63,7 @@ class Qdac2:
     def set_voltage(self, channel: str, voltage: float) -> None:
         """Set `channel` to `voltage` (V) within its span; done when the instrument reads it back (``sourN:volt?``)."""
         number = _number(channel)
+        check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         parameter = self._line.driver.channel(number).dc_constant_V
         with self._line.guarded(f"set {channel}"):
             parameter.set(voltage)

@@ -18,7 +18,7 @@ import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from labthermo.errors import InstrumentError
+from labthermo.errors import InstrumentError, LimitError
 from labthermo.instrument import Identity, Reading
 
 if TYPE_CHECKING:
@@ -63,6 +63,17 @@ def parse_number(reply: str, channel: str) -> float:
     if reading.flag != "ok":
         raise InstrumentError(f"{channel}: the reply {reply!r} is no finite number")
     return reading.value
+
+
+def check_span(voltage: float, span: tuple[float, float], channel: str) -> None:
+    """Refuse a voltage (V) that a source cannot give, before anything is sent.
+
+    Raises
+    ------
+    LimitError: it is not finite or outside `span`. A driver's own validator, or none, would be the alternative.
+    """
+    if not span[0] <= voltage <= span[1]:
+        raise LimitError(f"{channel}: {voltage:g} V is outside its range {span[0]:g} to {span[1]:g} V; nothing was set")
 
 
 def open_resource(address: str, timeout: float = 5.0) -> MessageBasedResource:

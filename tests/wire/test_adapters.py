@@ -14,7 +14,7 @@ import pytest
 from instruments.keithley2450 import Keithley2450
 from instruments.keysight34465a import Keysight34465A
 from instruments.qdac2 import Qdac2
-from labthermo.errors import ComplianceError, InstrumentError, ReadbackError
+from labthermo.errors import ComplianceError, InstrumentError, LimitError, ReadbackError
 from labthermo.instrument import GateDac, SourceMeter, Voltmeter
 from simulators.wire.world import Imperfections
 
@@ -113,9 +113,12 @@ def test_qdac_knows_its_range(bench, open_adapter):
     assert gates.voltage_span("ch02") == (-2, 2)
     assert gates.voltage_resolution("ch02") == 4 / 2**25
     gates.set_voltage("ch01", 3.0)
-    with pytest.raises(ReadbackError, match=r"ch02.*3 V.*-222"):
+    with pytest.raises(LimitError, match=r"ch02: 3 V is outside its range -2 to 2 V; nothing was set"):
         gates.set_voltage("ch02", 3.0)
-    assert bench.world.voltages["gates.ch02"] == 0
+    bench.personalities["gates"].handle(b"sour3:rang low")  # behind our back
+    with pytest.raises(ReadbackError, match=r"ch03.*3 V.*-222"):
+        gates.set_voltage("ch03", 3.0)
+    assert bench.world.voltages["gates.ch02"] == bench.world.voltages["gates.ch03"] == 0
 
 
 def test_qdac_voltage_is_asked_from_the_instrument(bench, open_adapter):
@@ -284,7 +287,7 @@ def test_smu_range_never_changes_with_the_output_on(bench, open_adapter):
     for voltage in (0.001, 0.01, 0.1, 1.0, 2.1, 0.0):
         smu.set_voltage("output", voltage)
     assert bench.world.driven("drain.output")[-6:] == [0.001, 0.01, 0.1, 1.0, 2.1, 0.0]  # no overshoot in between
-    with pytest.raises(ReadbackError, match=r"5 V.*-222"):
+    with pytest.raises(LimitError, match=r"5 V is outside its range -2.1 to 2.1 V"):
         smu.set_voltage("output", 5.0)
 
 

@@ -60,9 +60,9 @@ def test_a_clean_model_is_the_network_with_its_meter():
     assert np.abs(loading) == pytest.approx(50e-15 * tau / 10e-12, rel=1e-3)
     wired = net.steady_state(clamped, CHECK_POINT, injected=[loading[0] / abs(loading[0]) * 50e-15])
     assert r.outputs == pytest.approx(wired.potentials, rel=1e-12)
-    # the meter of the lead gives its current out of the source: into the sample is positive, and lo takes
-    assert r.nodes[:, 0] == pytest.approx(-net.currents(wired)[:, 0], rel=1e-12)
-    assert np.all(r.nodes < 0)
+    # the lead's current counts out of the sample, in the carriers' sign: from y through the load to lo
+    assert r.nodes[:, 0] == pytest.approx(net.currents(wired)[:, 0], rel=1e-9)
+    assert np.all(r.nodes > 35e-12)
 
 
 def test_noise_is_keyed_by_seed_and_number():

@@ -59,6 +59,7 @@ class Keithley2450:
         self._cycles: float | None = None
         self._line: Line[Driver] = Line(name, address, timeout, "2450", Driver)
         self.identity = self._line.identity
+        self.rebooted = self._line.rebooted
         try:
             if "_source_voltage" not in self._line.driver.submodules:  # the driver leaves itself half built
                 raise InstrumentError(f"{name} ({address}): is not in its SCPI command set; set it on the front panel")

@@ -46,6 +46,7 @@ class Keysight34465A:
         self.name = name
         self._line: Line[Driver] = Line(name, address, timeout, "34465A", Driver)
         self.identity = self._line.identity
+        self.rebooted = self._line.rebooted
         try:
             self._line_frequency = self._line.ask_number("SYST:LFR?")
             self._range = self._line.ask_number("SENS:VOLT:DC:RANG?")

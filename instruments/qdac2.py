@@ -33,6 +33,7 @@ class Qdac2:
         self.name = name
         self._line: Line[QDac2] = Line(name, address, timeout, "QDAC-II", QDac2)
         self.identity = self._line.identity
+        self.rebooted = self._line.rebooted
         self._timeout = timeout
         self._leakage_ready: set[str] = set()
         self._spans: dict[str, tuple[float, float]] = {}

@@ -149,6 +149,8 @@ class Line(Generic[_D]):
                 make: Any = driver  # the drivers' own signatures do not know that an address may be None
                 with contextlib.redirect_stdout(io.StringIO()):
                     self._driver = make(unique, None, resource=self._resource, timeout=timeout, device_clear=False)
+            # the power-on bit of the event status register (IEEE 488.2, section 11.5.1.2.2); reading clears it
+            self.rebooted = bool(int(self.ask_number("*ESR?")) & 128)
         except BaseException:
             self.close()
             raise

@@ -52,6 +52,14 @@ def test_whatever_python_prints_is_read_back(value, form):
     assert parse_number(text, "any") == float(text)
 
 
+@pytest.mark.parametrize("reply", ["+1.23456789E-03", "1.5E-12", "-9.9E+37"])
+def test_no_part_of_a_scientific_reading_is_a_reading(reply):
+    parse_reading(reply, "dmm", scientific=True)
+    for end in range(len(reply)):
+        with pytest.raises(InstrumentError):
+            parse_reading(reply[:end], "dmm", scientific=True)
+
+
 def test_identity():
     identity = parse_identity("QDevil, QDAC-II, SIM-7, 13-1.57", "here")
     assert (identity.maker, identity.model, identity.serial, identity.firmware) == (
@@ -86,7 +94,8 @@ class Rogue:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for line in lines:
                     text = line.decode().strip()
-                    reply = b"Maker,Model 7,SIM-1,1.0\n" if text == "*IDN?" else self.answer(text)
+                    known = {"*IDN?": b"Maker,Model 7,SIM-1,1.0\n", "*ESR?": b"0\n"}
+                    reply = known[text] if text in known else self.answer(text)
                     if reply is None:
                         return
                     connection.sendall(reply)

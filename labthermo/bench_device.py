@@ -12,15 +12,17 @@ from labthermo.channel import Channel
 from labthermo.clock import Clock
 from labthermo.config import Settle
 from labthermo.device import Query, Response, Status
-from labthermo.errors import QueryError
-from labthermo.limits import check_knobs, check_values
+from labthermo.errors import InstrumentError
+from labthermo.instrument import Flag
+from labthermo.limits import check_query
 from labthermo.safety.guard import Guard, TripError
+from labthermo.safety.signals import deaf
 from labthermo.settling import NoiseEstimate, settle
 from labthermo.wiring import LeadLine, VoltageLine, Wiring
 
 WATCH = 5  # watching reads are this many times shorter than the reading that counts
 
-_FLAGS: dict[str, Status] = {"overflow": Status.OVERFLOW, "compliance": Status.COMPLIANCE}
+_FLAGS: dict[Flag, Status] = {"overflow": Status.OVERFLOW, "compliance": Status.COMPLIANCE}
 
 
 class BenchDevice:
@@ -30,14 +32,14 @@ class BenchDevice:
     The short readings that watch it settle are not averaged in.
     """
 
-    def __init__(
-        self, channels: tuple[Channel, ...], wiring: Wiring, guard: Guard, clock: Clock, settling: Settle
-    ) -> None:
-        self._channels = channels
+    def __init__(self, wiring: Wiring, guard: Guard, clock: Clock, settling: Settle, slowest: float = 0.0) -> None:
+        """slowest: the longest time constant, s, that device and amplifiers have by design."""
+        self._channels = wiring.channels
         self._wiring = wiring
         self._guard = guard
         self._clock = clock
         self._settling = settling
+        self._slowest = slowest
         self._noise = {
             line.channel.name: NoiseEstimate(line.meter_sigma(line.integration / WATCH))
             for line in (*wiring.outputs, *wiring.nodes)
@@ -61,26 +63,20 @@ class BenchDevice:
         ------
         QueryError, LimitError: the query does not fit or leaves the limits; nothing was moved.
         """
-        columns = [c for c in self._channels if c.kind == "input"]
-        inputs = query.input_array(columns)
-        if query.nudge is not None:
-            raise QueryError("this device has no current source at its outputs; leave nudge out")
-        if query.reset not in ("hold", "park"):
-            raise QueryError(f"reset {query.reset!r} is not known; it is hold or park")
-        knobs = check_knobs(query.knobs, self._channels)
-        check_values(inputs, self._channels)
-        names = [c.name for c in columns]
+        inputs, knobs = check_query(query, self._channels)
+        names = [c.name for c in self._channels if c.kind == "input"]
         reached: dict[str, float] = {}
         for row in inputs:
             try:
                 if not reached:
                     if query.reset == "park":
                         self._guard.move(dict.fromkeys(names, 0.0))
-                    present = {line.channel.name: line.read_back() for line in self._wiring.knobs}
-                    reached = {**present, **self._guard.move(knobs)}
+                    moved = self._guard.move(knobs)
+                    rest = [line.channel.name for line in self._wiring.knobs if line.channel.name not in moved]
+                    reached = {**self._guard.read(rest), **moved}
                 back = self._guard.move(dict(zip(names, map(float, row), strict=True)))
             except TripError:
-                yield self._empty(Status.TRIPPED, row, knobs)
+                yield self._tripped(names)
                 continue
             yield self._measure(np.array([[back[name] for name in names]]), reached)
 
@@ -88,14 +84,21 @@ class BenchDevice:
         return Response.join(list(self.stream(query)))
 
     def park(self) -> None:
-        self._guard.make_safe()
+        """Go to the safe state.
+
+        Raises
+        ------
+        InstrumentError: it was not reached; the message says what failed.
+        """
+        _complain(self._guard.make_safe())
 
     def close(self) -> None:
-        """Go to the safe state and disconnect the leads. Closing twice does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._guard.make_safe()
-            self._guard.release()
+        """Go to the safe state and disconnect the leads; raises as :meth:`park`. Closing twice does nothing."""
+        with deaf():
+            if not self._closed:
+                failures = self._guard.make_safe() + self._guard.release()
+                self._closed = True
+                _complain(failures)
 
     def _measure(self, inputs: NDArray[np.float64], knobs: dict[str, float]) -> Response:
         since = self._clock.now()
@@ -111,18 +114,18 @@ class BenchDevice:
                 rules.tolerance,
                 rules.confidence,
                 rules.timeout,
+                self._slowest,
             )
             waited = max(waited, watched.time)
-            if watched.flag != "ok":
-                status = _FLAGS[watched.flag]
-            elif not watched.settled and status == Status.SETTLED:
+            if not watched.settled:
                 status = Status.UNSETTLED
+        flags: list[Flag] = []
         values, sigmas = {}, {}
         for line in (*self._wiring.outputs, *self._wiring.nodes):
             name = line.channel.name
             reading = line.read() if isinstance(line, LeadLine) else line.read(line.integration)
             if reading.flag != "ok":
-                status = _FLAGS[reading.flag]
+                flags.append(reading.flag)
             values[name] = reading.value
             sigmas[name] = self._sigma(line)
         outputs = [line.channel.name for line in self._wiring.outputs]
@@ -133,7 +136,7 @@ class BenchDevice:
             sigma=np.array([[sigmas[n] for n in outputs]]),
             node_sigma=np.array([[sigmas[n] for n in nodes]]).reshape(1, len(nodes)),
             settle_time=np.array([waited]),
-            status=(status,),
+            status=(_FLAGS[flags[0]] if flags else status,),
             inputs=inputs,
             knobs=knobs,
         )
@@ -142,11 +145,26 @@ class BenchDevice:
         """Of one reading that counts: for a voltage what the watching reads have shown, averaged as white noise."""
         if isinstance(line, LeadLine):
             return line.sigma()
-        watched = self._noise[line.channel.name].sigma(np.empty(0))
+        watched = self._noise[line.channel.name].sigma()
         return max(watched / math.sqrt(WATCH), line.meter_sigma(line.integration))
 
-    def _empty(self, status: Status, row: NDArray[np.float64], knobs: dict[str, float]) -> Response:
-        n_out, n_nodes = len(self._wiring.outputs), len(self._wiring.nodes)
-        nothing, none = np.full((1, n_out), np.nan), np.full((1, n_nodes), np.nan)
-        return Response(nothing, none, nothing, none, np.array([0.0]), (status,), row[None, :], knobs)
+    def _tripped(self, names: list[str]) -> Response:
+        """Nothing was read; inputs and knobs are where the interlock has brought them."""
+        back = self._guard.read()
+        outputs = np.full((1, len(self._wiring.outputs)), np.nan)
+        nodes = np.full((1, len(self._wiring.nodes)), np.nan)
+        return Response(
+            outputs=outputs,
+            nodes=nodes,
+            sigma=outputs,
+            node_sigma=nodes,
+            settle_time=np.array([0.0]),
+            status=(Status.TRIPPED,),
+            inputs=np.array([[back[name] for name in names]]),
+            knobs={name: value for name, value in back.items() if name not in names},
+        )
 
+
+def _complain(failures: list[str]) -> None:
+    if failures:
+        raise InstrumentError(f"the safe state was not reached: {'; '.join(failures)}; look at the bench at once")

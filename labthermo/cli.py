@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="labthermo",
     help="Train physical devices where they stand, on the bench or on its wire twin.",
+    epilog="Example: labthermo init lab, then labthermo train lab/station.yaml --task sine",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,21 +37,20 @@ RunName = Annotated[str, typer.Argument(help="a run's name, as `labthermo runs` 
 
 def main() -> None:
     """Entry point: bad input is one line on standard error and exit code 2, a signal exits with 128 + its number."""
-    import click
-
+    # typer keeps its own copy of click from some version on, and exports these classes through this one only
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]
+    complaint: type[Exception] = usage_error.__mro__[1]
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        sys.exit(2)
-    except click.ClickException as error:
-        _complain(error.format_message())
-    except click.Abort:
+    except complaint as error:
+        text = getattr(error, "format_message", error.__str__)()
+        if text.startswith("Usage:"):  # no arguments at all
+            print(text)
+            sys.exit(2)
+        _complain(f"{text.rstrip('.')}; see {_asked_command(error)} --help")
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except KeyboardInterrupt as error:
-        print("stopped; the device is in its safe state", file=sys.stderr)
-        sys.exit(getattr(error, "code", 130))
     except Exception as error:
         from labthermo.errors import LabThermoError
 
@@ -60,6 +62,10 @@ def main() -> None:
 def _complain(message: str) -> None:
     print(f"labthermo: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def _asked_command(error: BaseException) -> str:
+    return getattr(getattr(error, "ctx", None), "command_path", "labthermo")
 
 
 def _backend(name: str | None) -> Any:
@@ -83,11 +89,13 @@ def _command() -> str:
 @app.command(epilog="Example: labthermo init lab")
 def init(folder: Annotated[Path, typer.Argument(help="a new or empty folder", show_default=False)]) -> None:
     """Make a working lab folder: a station file, its device file, and what to do next."""
+    import shlex
+
     from labthermo.lab_folder import make_lab_folder
 
     for path in make_lab_folder(folder):
         print(path)
-    print(f"next: labthermo train {folder / 'station.yaml'} --task sine")
+    print(f"next: {shlex.join(['labthermo', 'train', str(folder / 'station.yaml'), '--task', 'sine'])}")
 
 
 @app.command(epilog="Example: labthermo doctor lab/station.yaml")
@@ -134,16 +142,18 @@ def run(
     """Run a measurement procedure and write its record and report."""
     from labthermo import plugins
     from labthermo.errors import ParameterError
+    from labthermo.limits import device_channels
     from labthermo.procedure import make
 
     values = {}
     for text in parameter or []:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ParameterError(f"-p {text!r} is not name=value")
+            raise ParameterError(f"-p {text!r} is not name=value; `labthermo procedures` lists the names")
         values[name.strip()] = value.strip()
     recipe = make(plugins.load("labthermo.procedures", procedure), values)
     opened = _open_station(station, _backend(backend))
+    total = recipe.count(device_channels(opened.config))
     header = {
         "procedure": procedure,
         "parameters": recipe.model_dump(mode="json"),
@@ -153,7 +163,7 @@ def run(
     }
     with _signals(), opened:
         with _new_run(opened, _runs(runs, station), header) as (started, progress):
-            progress.total(recipe.count(started))
+            progress.total(total)
             recipe.execute(started)
             started.journal.finish("finished")
         _conclude(started.journal.folder, {})
@@ -162,7 +172,7 @@ def run(
 @app.command(epilog="Example: labthermo train lab/station.yaml --task sine --queries 3000 --seed 1")
 def train(
     station: StationFile,
-    task: Annotated[str, typer.Option(help="sine, or csv:FILE with columns named after inputs and outputs")],
+    task: Annotated[str, typer.Option(help="sine, xor, or csv:FILE with columns named after inputs and outputs")],
     method: Annotated[str, typer.Option(help="training method: calibrated_twin")] = "calibrated_twin",
     queries: Annotated[int, typer.Option(min=1, help="budget of device queries; scoring does not count")] = 3000,
     backend: BackendOption = None,
@@ -196,6 +206,7 @@ def train(
 def resume(run: RunName, runs: RunsOption = None) -> None:
     """Go on with a training that was interrupted, from its journal alone."""
     import tempfile
+    from contextlib import ExitStack
 
     from labthermo.errors import RecordError
     from labthermo.records.journal import Journal
@@ -203,29 +214,48 @@ def resume(run: RunName, runs: RunsOption = None) -> None:
     from labthermo.training.loop import Plan
 
     folder = run_folder(_runs(runs), run)
-    with tempfile.TemporaryDirectory() as scratch:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
         journal = Journal.open(folder)
-        try:
-            header = journal.header
-            if "task_data" not in header:
-                raise RecordError(f"{run} is no training; run the procedure again instead of resuming it")
-            if journal.outcome == "finished":
-                raise RecordError(f"{run} has finished; `labthermo show {run}` says how")
-            files: dict[str, str] = header["station"]
-            for name, text in files.items():
-                (Path(scratch) / name).write_text(text, encoding="utf-8")
-            path = Path(scratch) / Path(header["station_path"]).name
-            seed = header["simulation_seed"]
-            opened = _open_station(path, header["backend"], control=header["control"], seed=seed)
-            plan = Plan.of(header)
-        except BaseException:
-            journal.close()
-            raise
-        with _signals(), opened:
-            with _recording(opened, journal) as (started, progress):
-                started.event("resumed", command=_command(), points=journal.last_number() + 1)
-                summary = _train(opened, started, plan, progress)
-            _conclude(folder, summary)
+        stack.callback(journal.close)
+        header = journal.header
+        if "task_data" not in header:
+            raise RecordError(f"{run} is no training; run the procedure again instead of resuming it")
+        if journal.outcome == "finished":
+            raise RecordError(f"{run} has finished; `labthermo show {run}` says how")
+        station = _station_of(header, Path(scratch))
+        opened = _open_station(station, header["backend"], control=header["control"], seed=header["simulation_seed"])
+        plan = Plan.of(header)
+        stack.enter_context(_signals())
+        stack.enter_context(opened)
+        with _recording(opened, journal) as (started, progress):
+            started.event("resumed", command=_command(), points=journal.last_number() + 1)
+            summary = _train(opened, started, plan, progress)
+        _conclude(folder, summary)
+
+
+def _station_of(header: dict[str, Any], scratch: Path) -> Path:
+    """The station and device files of a record, written below `scratch` as they lay to each other; the station's."""
+    import os.path
+
+    import yaml
+
+    from labthermo.errors import RecordError
+
+    files: dict[str, str] = header["station"]
+    name = Path(header["station_path"]).name
+    model = Path(yaml.safe_load(files[name])["device"]["model"])
+    folder = scratch.joinpath(*["lab"] * (1 + model.parts.count("..")))
+    device = Path(os.path.normpath(folder / model))
+    if device.is_relative_to(scratch):
+        device.parent.mkdir(parents=True, exist_ok=True)
+        device.write_text(files[model.name], encoding="utf-8")
+    elif not device.is_file() or device.read_text(encoding="utf-8") != files[model.name]:
+        raise RecordError(f"{device} is not what it was when this run began; put the old file back to resume")
+    folder.mkdir(parents=True, exist_ok=True)
+    station = folder / name
+    station.write_text(files[name], encoding="utf-8")
+    return station
 
 
 @app.command(name="runs", epilog="Example: labthermo runs --runs lab/runs")
@@ -236,14 +266,22 @@ def runs_(runs: RunsOption = None) -> None:
 
     from labthermo.records.index import list_runs
 
+    folder = _runs(runs)
+    found = list_runs(folder)
+    if not found:
+        print(f"no runs in {folder}; `labthermo train` and `labthermo run` make them, --runs says where they are")
+        return
     table = Table(box=None)
     for column in ("run", "what", "backend", "queries", "rmse", "outcome"):
-        table.add_column(column, no_wrap=column == "run")
-    for r in list_runs(_runs(runs)):
+        table.add_column(column, no_wrap=True)
+    for r in found:
         rmse = "" if r.rmse is None else f"{r.rmse:.4f}"
         backend = f"{r.backend} (simulated)" if r.simulated and r.backend else r.backend
         table.add_row(r.id, r.subject, backend, str(r.queries), rmse, r.outcome)
-    Console().print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width
+        console.width = 400
+    console.print(table)
 
 
 @app.command(epilog="Example: labthermo show 20261123-231502-7f3a --runs lab/runs")
@@ -265,21 +303,30 @@ def report(run: RunName, runs: RunsOption = None) -> None:
 
 
 @app.command(epilog="Example: labthermo bench lab/station.yaml")
-def bench(station: StationFile, seed: Annotated[int | None, typer.Option(min=0, help="of the sample")] = None) -> None:
-    """Serve the wire twin on loopback to any client: one JSON line of addresses when ready; Ctrl-C ends it."""
+def bench(
+    station: StationFile,
+    seed: Annotated[int | None, typer.Option(min=0, help="of the sample; default: the station file's")] = None,
+    real_time: Annotated[
+        bool, typer.Option("--real-time/--virtual-time", help="whether waiting outside is waiting on the bench")
+    ] = True,
+) -> None:
+    """Serve the wire twin on loopback to any client: one JSON line of addresses when ready.
+
+    It serves until Ctrl-C or SIGTERM; both are the usual way to end it, so the exit code is 0.
+    """
     import json
-    import signal
+    import time
 
     from labthermo import plugins
     from labthermo.config import load_station
 
     config = _seeded(load_station(station), seed)
     with _signals():
-        world = plugins.load("labthermo.simulators", "wire")(config, False)
+        world = plugins.load("labthermo.simulators", "wire")(config, False, real_time)
         try:
-            print(json.dumps({"addresses": world.addresses, "control": None}), flush=True)
+            print(json.dumps({"addresses": world.addresses, "control": world.control}), flush=True)
             while True:
-                signal.pause()
+                time.sleep(1.0)
         except KeyboardInterrupt:
             pass  # the way to end it
         finally:
@@ -298,10 +345,17 @@ def _open_station(path: Path, backend: Any, *, control: bool = False, seed: int 
     return Station(_seeded(load_station(path), seed), backend, control=control)
 
 
-def _signals() -> Any:
-    from labthermo.safety.signals import stop_on_signals
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Around an open station: SIGINT and SIGTERM go to the safe state, then end the program with 128 + their number."""
+    from labthermo.safety.signals import Stopped, stop_on_signals
 
-    return stop_on_signals()
+    with stop_on_signals():
+        try:
+            yield
+        except Stopped as stopped:  # typer would take it for a Ctrl-C, whatever it was
+            print("stopped; the device is in its safe state", file=sys.stderr)
+            sys.exit(stopped.code)
 
 
 class _Meter:
@@ -343,10 +397,18 @@ class _recording:
         try:
             if isinstance(error, KeyboardInterrupt):
                 self._run.journal.finish("stopped")
+                if "task_data" in self._run.journal.header:
+                    print(f"to go on: {_resume_command(self._run.journal.folder)}", flush=True)
             elif error is not None:
                 self._run.journal.finish(f"failed: {' '.join(str(error).split())[:500]}")
         finally:
             self._run.close()
+
+
+def _resume_command(folder: Path) -> str:
+    import shlex
+
+    return shlex.join(["labthermo", "resume", folder.name, "--runs", str(folder.parent)])
 
 
 def _new_run(station: Station, runs: Path, header: dict[str, Any]) -> _recording:
@@ -366,9 +428,7 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
     def tell(phase: str, queries: int, rmse: float | None) -> None:
         progress.bar.step(phase if rmse is None else f"{phase}: rmse {rmse:.4f} of the amplitude", done=queries)
 
-    outcome = train(
-        run, plan, station.twin(), lambda: Station(station.config, "model", control=True).twin(), tell
-    )
+    outcome = train(run, plan, station.twin(), lambda: Station(station.config, "model", control=True).twin(), tell)
     run.journal.finish("finished")
     return {"rmse": outcome.rmse, "floor": outcome.floor, "reason": outcome.reason}
 
@@ -383,7 +443,7 @@ def _conclude(folder: Path, summary: dict[str, Any]) -> None:
     text = json.loads(write_summary(folder, summary).read_text())
     rmse, floor = text.get("rmse"), text.get("floor")
     if rmse is not None:
-        floor_text = "" if floor is None else f"; no monotone device can do better than {floor:.4f}"
+        floor_text = "" if floor is None else f"; an answer that only rises can do no better than {floor:.4f}"
         print(f"rmse {rmse:.4f} of the amplitude after {text['queries']} device queries{floor_text}")
     if text["simulated"]:
         print(f"simulated: the backend was {text['backend']}")

@@ -56,9 +56,12 @@ class Query:
 
         Raises
         ------
-        QueryError: wrong width, or a value that is not finite.
+        QueryError: wrong width, or a value that is not finite, or no number.
         """
-        array = np.asarray(self.inputs, dtype=float)
+        try:
+            array = np.asarray(self.inputs, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise QueryError(f"inputs are not an array of numbers: {error}") from None
         if array.ndim < 2:
             array = array.reshape(-1, 1) if len(channels) == 1 else np.atleast_2d(array)
         names = ", ".join(c.name for c in channels)

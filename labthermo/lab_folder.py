@@ -17,11 +17,17 @@ def make_lab_folder(folder: Path) -> list[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ParameterError(f"{folder} is not a new or empty folder; choose another")
-    source = files("labthermo") / "lab"
+    source = files("labthermo") / "lab"  # in a wheel; see pyproject.toml
+    if not source.is_dir():
+        source = Path(__file__).parents[1] / "examples" / "sine"  # in a checkout
+    if not source.is_dir():
+        raise ParameterError(f"the example that ships with labthermo is missing ({source}); reinstall labthermo")
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for item in sorted(source.iterdir(), key=lambda item: item.name):
+            if not item.name.endswith(".yaml"):
+                continue
             target = folder / item.name
             target.write_bytes(item.read_bytes())
             written.append(target)

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from labthermo.channel import Channel
+from labthermo.channel import Channel, Kind
 from labthermo.config import StationConfig
+from labthermo.device import Query
 from labthermo.errors import LimitError, QueryError
 from labthermo.quantity import format_quantity
 
@@ -18,7 +19,8 @@ def device_channels(config: StationConfig) -> tuple[Channel, ...]:
     """The channels of a station's device: inputs, knobs, outputs, nodes, each in the file's order."""
     device = config.device
     channels: list[Channel] = []
-    for kind, sections in (("input", device.inputs), ("knob", device.knobs)):
+    settable: tuple[tuple[Kind, Iterable[str]], ...] = (("input", device.inputs), ("knob", device.knobs))
+    for kind, sections in settable:
         for name in sections:
             limits = config.limits_of(name)
             window = device.inputs[name].window if kind == "input" else None
@@ -38,9 +40,12 @@ def check_value(channel: Channel, value: float) -> float:
 
     Raises
     ------
-    LimitError: it is not; nothing was moved.
+    LimitError: it is not; nothing was moved. QueryError: it is no number at all.
     """
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise QueryError(f"{channel.name}: {value!r} is not a number of {channel.unit}; nothing was moved") from None
     if not math.isfinite(number):
         raise LimitError(f"{channel.name}: {number} is not a finite value; nothing was moved")
     if not channel.minimum <= number <= channel.maximum:
@@ -66,14 +71,24 @@ def check_knobs(knobs: Mapping[str, float], channels: Iterable[Channel]) -> dict
     return {name: check_value(known[name], value) for name, value in knobs.items()}
 
 
-def check_values(inputs: NDArray[np.float64], channels: Iterable[Channel]) -> None:
-    """Check a batch of inputs, (batch, n_inputs), against the input channels.
+def check_query(query: Query, channels: Sequence[Channel]) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """The inputs, (batch, n_inputs), and knobs of a query to a device without current sources, all within limits.
 
     Raises
     ------
-    LimitError: a value outside its limits; nothing was moved.
+    QueryError: no input, a wrong shape or name, an unknown reset, a nudge. LimitError: a value outside its limits.
+    Nothing was moved.
     """
-    columns: Sequence[Channel] = [c for c in channels if c.kind == "input"]
+    columns = [c for c in channels if c.kind == "input"]
+    inputs = query.input_array(columns)
+    if len(inputs) == 0:
+        raise QueryError("a query needs at least one input")
+    if query.nudge is not None:
+        raise QueryError("this device has no current source at its outputs; leave nudge out")
+    if query.reset not in ("hold", "park"):
+        raise QueryError(f"reset {query.reset!r} is not known; it is hold or park")
+    knobs = check_knobs(query.knobs, channels)
     for column, channel in enumerate(columns):
-        for value in (inputs[:, column].min(), inputs[:, column].max()) if len(inputs) else ():
+        for value in (inputs[:, column].min(), inputs[:, column].max()):
             check_value(channel, value)
+    return inputs, knobs

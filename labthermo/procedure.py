@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
+from labthermo.channel import Channel
 from labthermo.errors import ParameterError
 from labthermo.run import Run
 from labthermo.yaml_file import Section, dotted, first_complaint
@@ -23,8 +24,15 @@ class Procedure(Section, ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def count(self, run: Run) -> int:
-        """How many device queries :meth:`execute` will make."""
+    def count(self, channels: Sequence[Channel]) -> int:
+        """How many device queries :meth:`execute` will make on a device with these channels.
+
+        Called before any instrument is opened.
+
+        Raises
+        ------
+        ParameterError: the parameters do not fit the device.
+        """
 
     @abstractmethod
     def execute(self, run: Run) -> None:
@@ -46,9 +54,7 @@ def parameters(procedure: type[Procedure]) -> Iterator[ParameterInfo]:
     for name, schema in procedure.model_json_schema()["properties"].items():
         unit = schema.get("unit") or next((s["unit"] for s in schema.get("anyOf", ()) if "unit" in s), "")
         default = schema.get("default")
-        yield ParameterInfo(
-            name, unit, "" if default is None else str(default), schema.get("description", "")
-        )
+        yield ParameterInfo(name, unit, "" if default is None else str(default), schema.get("description", ""))
 
 
 def make(procedure: type[Procedure], values: Mapping[str, Any]) -> Procedure:

@@ -21,6 +21,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._last = 0.0
+        self._printed = 0
 
     def __enter__(self) -> Progress:
         if sys.stdout.isatty():
@@ -43,6 +44,8 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        elif self._done != self._printed:
+            self._print()
 
     def step(self, remark: str | None = None, done: int | None = None) -> None:
         """One more done, or `done` in all; a new remark is printed at once."""
@@ -52,5 +55,8 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, remark=self._remark)
         elif changed or time.monotonic() - self._last > LINE_EVERY:
-            self._last = time.monotonic()
-            print(f"{self._what} {self._done} of {self._total}  {self._remark}".rstrip(), flush=True)
+            self._print()
+
+    def _print(self) -> None:
+        self._last, self._printed = time.monotonic(), self._done
+        print(f"{self._what} {self._done} of {self._total}  {self._remark}".rstrip(), flush=True)

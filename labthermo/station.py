@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,13 +17,14 @@ from labthermo.bench_device import BenchDevice
 from labthermo.clock import Clock, RealClock, VirtualClock
 from labthermo.config import Backend, StationConfig, load_station
 from labthermo.device import Device
-from labthermo.errors import BackendError
+from labthermo.errors import BackendError, StationFileError
 from labthermo.instrument import Instrument
 from labthermo.limits import device_channels
 from labthermo.run import Run, new_run_id, run_folder
 from labthermo.safety.guard import Guard
+from labthermo.safety.signals import shielded, stop_on_signals
 from labthermo.twin import Twin
-from labthermo.wiring import connect
+from labthermo.wiring import VoltageLine, connect
 
 if TYPE_CHECKING:
     from labthermo.records.journal import Journal, Point
@@ -74,7 +77,14 @@ class Station:
         return self.backend != "real"
 
     def open(self) -> Station:
-        """Open everything; on failure what was opened is closed again."""
+        """Open everything; on failure what was opened is closed again.
+
+        While it is open, SIGINT and SIGTERM raise :class:`labthermo.safety.signals.Stopped` (a KeyboardInterrupt)
+        between two talks with instruments, never in the middle of one.
+        """
+        if self._device is not None:
+            raise BackendError("the station is open already")
+        self._stack.enter_context(stop_on_signals())
         try:
             self._device = self._open_model() if self.backend == "model" else self._open_bench()
         except BaseException:
@@ -93,11 +103,12 @@ class Station:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._device = None
+        self._stack.__exit__(kind, error, trace)  # so that an error in closing names the one before it as its context
 
     def twin(self) -> Twin:
         """A fresh differentiable twin of the device as designed."""
-        return plugins.load("labthermo.simulators", "twin")(self.config, self.control)
+        return _load("labthermo.simulators", "twin")(self.config, self.control)
 
     def run(
         self,
@@ -107,7 +118,7 @@ class Station:
         run_id: str | None = None,
         on_point: Callable[[Point], None] | None = None,
     ) -> Run:
-        """Start a recorded run in a new folder of `runs`. header: what the caller wants kept beside the station's own."""
+        """Start a recorded run in a new folder of `runs`. header: what is to be kept beside the station's own."""
         from labthermo.records.journal import Journal
 
         journal = Journal.create(run_folder(runs, run_id or new_run_id()), {**self.header(), **header})
@@ -138,45 +149,57 @@ class Station:
         }
 
     def _open_model(self) -> Device:
-        return plugins.load("labthermo.simulators", "model")(self.config, self.control)
+        return _load("labthermo.simulators", "model")(self.config, self.control)
 
     def _open_bench(self) -> Device:
         config = self.config
         addresses = {name: section.address for name, section in config.instruments.items()}
+        # whatever may be unknown or held by another is found out before the first instrument is opened
+        sections = config.instruments.items()
+        adapters = {name: _load("labthermo.instruments", section.driver) for name, section in sections}
+        file = _load("labthermo.simulators", "device_file")(config.device_file)
         if self.backend == "wire":
-            self.world = plugins.load("labthermo.simulators", "wire")(config, self.control)
-            self._stack.callback(self.world.close)
+            start = _load("labthermo.simulators", "wire")
+            with shielded():
+                self.world = start(config, self.control)
+                self._stack.callback(self.world.close)
             addresses, self._clock = self.world.addresses, self.world
+        for name, address in addresses.items():
+            self._own(name, address)
         instruments: dict[str, Instrument] = {}
         for name, section in config.instruments.items():
-            self._own(name, addresses[name])
-            adapter = plugins.load("labthermo.instruments", section.driver)
-            instrument: Instrument = adapter(name, addresses[name], timeout=section.timeout)
-            self._stack.callback(instrument.close)
-            self._check_identity(name, instrument)
-            instruments[name] = instrument
-            self.identities[name] = {**asdict(instrument.identity), "address": addresses[name]}
-        carriers = plugins.load("labthermo.simulators", "device_file")(config.device_file).carriers
-        channels = device_channels(config)
-        wiring = connect(config, channels, instruments, -1.0 if carriers == "electrons" else 1.0)
+            with shielded():
+                instruments[name] = adapters[name](name, addresses[name], timeout=section.timeout)
+                self._stack.callback(instruments[name].close)
+            self._check_identity(name, instruments[name])
+            self.identities[name] = {**asdict(instruments[name].identity), "address": addresses[name]}
+        sign = -1.0 if file.carriers == "electrons" else 1.0
+        wiring = connect(config, device_channels(config), instruments, sign)
         limits = config.device.limits
         guard = Guard(wiring, self._clock, limits.pairs, limits.leakage, config.device.stop.knobs == "zero")
         for line in (*wiring.outputs, *wiring.nodes):
-            if hasattr(line, "prepare"):
+            if isinstance(line, VoltageLine):
                 line.prepare()  # meters only: nothing is energised
-        device = BenchDevice(channels, wiring, guard, self._clock, config.device.settle)
-        self._stack.callback(device.close)
-        guard.energise()
+        slowest = slowest_by_design(config, file.network)
+        device = BenchDevice(wiring, guard, self._clock, config.device.settle, slowest)
+        with shielded():
+            guard.energise()
+            self._stack.callback(device.close)
         return device
+
+    def _adapter(self, name: str, driver: str) -> Any:
+        try:
+            return plugins.load("labthermo.instruments", driver)
+        except StationFileError as error:
+            raise self.config.error(("instruments", name, "driver"), str(error)) from None
 
     def _own(self, name: str, address: str) -> None:
         """Hold the instrument host-wide, so that no second process talks to it."""
         from labthermo.records.owner import Ownership
 
-        folder = Path(tempfile.gettempdir()) / "labthermo-locks"
-        folder.mkdir(exist_ok=True)
-        safe = "".join(c if c.isalnum() else "_" for c in address)
-        ownership = Ownership(folder / f"{safe}.lock", f"{name} ({address})")
+        path = lock_of(address)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        ownership = Ownership(path, f"{name} ({address})")
         self._stack.callback(ownership.release)
 
     def _check_identity(self, name: str, instrument: Instrument) -> None:
@@ -188,3 +211,28 @@ class Station:
             )
         if self.backend == "wire" and not instrument.identity.simulated:
             raise BackendError(f"{name} has serial number {serial}, which no simulated instrument has; nothing was set")
+
+
+def _load(group: plugins.Group, name: str) -> Any:
+    """A plugin; a signal waits until it is imported, since Python never repairs an import that was broken off."""
+    with shielded():
+        return plugins.load(group, name)
+
+
+def lock_of(address: str) -> Path:
+    """The lock file of whoever holds the instrument at `address`: one folder per user of this host."""
+    folder = Path(tempfile.gettempdir()) / f"labthermo-locks-{os.getuid()}"
+    return folder / ("".join(c if c.isalnum() else "_" for c in address) + ".lock")
+
+
+def slowest_by_design(config: StationConfig, network: Any) -> float:
+    """The longest time constant, s, of the network as designed (mid-window, knobs at 0) and of the amplifiers."""
+    import numpy as np
+
+    device = config.device
+    middles = {s.at: 0.5 * sum(s.window) for s in device.inputs.values() if s.window}
+    state = network.steady_state(np.array([[middles.get(name, 0.0) for name in network.terminals]]))
+    times = [float(network.time_constants(state)[0])]
+    for section in (*device.outputs.values(), *device.nodes.values()):
+        times += [1.0 / (2.0 * math.pi * section.via.bandwidth)] if section.via.bandwidth else []
+    return max(t for t in (*times, 0.0) if math.isfinite(t))

@@ -7,12 +7,12 @@ instrument's side are what it is told or shows. These lines are the only place w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labthermo.channel import Channel
 from labthermo.config import StationConfig, Via
-from labthermo.errors import StationFileError
 from labthermo.instrument import GateDac, Instrument, Reading, SourceMeter, VoltageSource, Voltmeter
+from labthermo.quantity import format_quantity
 from labthermo.safety.signals import shielded
 
 
@@ -32,7 +32,7 @@ class SourceLine:
     @property
     def resolution(self) -> float:
         """Smallest step at the sample, V."""
-        return abs(self.scale) * self.source.voltage_resolution(self.port)
+        return self.channel.resolution
 
     def read_back(self) -> float:
         """What the instrument is programmed to, V at the sample."""
@@ -64,7 +64,8 @@ class LeadLine:
 
     def sigma(self) -> float:
         """Standard deviation of one reading by the data sheet, A."""
-        return self.meter.current_noise(self.integration)
+        with shielded():
+            return self.meter.current_noise(self.integration)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,13 @@ class VoltageLine:
 
     def meter_sigma(self, integration: float) -> float:
         """Standard deviation that the meter alone adds to one reading, V at the sample."""
-        return self.meter.voltage_noise(integration) / abs(self.scale)
+        with shielded():
+            return self.meter.voltage_noise(integration) / abs(self.scale)
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """All lines of a station, in the device's order. leakage: the sources whose own current is watched."""
+    """All lines of a station, in the device's order."""
 
     inputs: tuple[SourceLine, ...]
     knobs: tuple[SourceLine, ...]
@@ -107,7 +109,13 @@ class Wiring:
 
     @property
     def leads(self) -> tuple[LeadLine, ...]:
+        """The nodes that are leads."""
         return tuple(line for line in self.nodes if isinstance(line, LeadLine))
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Their channels, in the same order; those of sources with their resolution."""
+        return tuple(line.channel for line in (*self.inputs, *self.knobs, *self.outputs, *self.nodes))
 
 
 def connect(
@@ -117,7 +125,8 @@ def connect(
 
     Raises
     ------
-    StationFileError: an instrument cannot do what the wiring asks of it, or has no such channel.
+    StationFileError: an instrument cannot do what the wiring asks of it, has no such channel, cannot reach the
+        channel's limits, or takes steps too coarse for its `max_step`.
     """
     by_name = {c.name: c for c in channels}
     device = config.device
@@ -128,7 +137,22 @@ def connect(
         if not isinstance(instrument, VoltageSource) or of.channel not in instrument.source_channels():
             raise config.error(("device", kind, name, "of"), f"{of.instrument} has no source {of.channel!r}")
         flip = sign if kind == "inputs" else 1.0
-        return SourceLine(by_name[name], instrument, of.channel, via.scale * flip, via.offset * flip)
+        scale, offset = via.scale * flip, via.offset * flip
+        with shielded():
+            resolution = abs(scale) * instrument.voltage_resolution(of.channel)
+            span = instrument.voltage_span(of.channel)
+        channel = replace(by_name[name], resolution=resolution)
+        where = ("device", "limits", device.limits.pattern_for(name) or name)
+        if channel.max_step < 2.0 * resolution:
+            what = f"is less than two steps of {of.port}, which are {format_quantity(resolution, 'V')} at {name!r}"
+            raise config.error((*where, "max_step"), what)
+        for key, value in (("min", channel.minimum), ("max", channel.maximum)):
+            needed = (value - offset) / scale
+            if not span[0] <= needed <= span[1]:
+                low, high = (format_quantity(volts, "V") for volts in span)
+                what = f"needs {format_quantity(needed, 'V')} of {of.port} for {name!r}, which gives {low} to {high}"
+                raise config.error((*where, key), what)
+        return SourceLine(channel, instrument, of.channel, scale, offset)
 
     def voltage(kind: str, name: str) -> VoltageLine:
         section = getattr(device, kind)[name]
@@ -150,13 +174,11 @@ def connect(
         if section.of.quantity == "voltage":
             return voltage("nodes", name)
         instrument = instruments[section.of.instrument]
-        if not isinstance(instrument, SourceMeter):
-            raise config.error(("device", "nodes", name, "of"), f"{section.of.instrument} is not a source meter")
-        if section.compliance is None:
-            raise StationFileError(f"{config.path}: device.nodes.{name}: needs a compliance")
-        return LeadLine(
-            by_name[name], instrument, section.of.channel, section.compliance, section.integration, sign
-        )
+        if not isinstance(instrument, SourceMeter) or section.of.channel not in instrument.source_channels():
+            what = f"{section.of.instrument} is not a source meter with a channel {section.of.channel!r}"
+            raise config.error(("device", "nodes", name, "of"), what)
+        assert section.compliance is not None, "load_station() refuses a current without one"
+        return LeadLine(by_name[name], instrument, section.of.channel, section.compliance, section.integration, sign)
 
     leakage = device.limits.leakage
     if leakage is not None and not isinstance(instruments[leakage.of], GateDac):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from labthermo.device import Query, Status, channels_of
 from labthermo.errors import ParameterError
 from labthermo.expressivity import find_ndc
 from labthermo.procedure import Procedure
-from labthermo.quantity import quantity
+from labthermo.quantity import format_quantity, quantity
 from labthermo.run import Run
 
 
@@ -35,19 +36,13 @@ class IvCurve(Procedure):
         default=0.95, description="of an NDC region"
     )
 
-    def count(self, run: Run) -> int:
+    def count(self, channels: Sequence[Channel]) -> int:
+        self._plan(channels)
         return 2 * self.points
 
     def execute(self, run: Run) -> None:
         inputs = channels_of(run.device, "input")
-        column, swept = _pick(inputs, self.input, "input")
-        readings = (*channels_of(run.device, "node"), *channels_of(run.device, "output"))
-        place, read = _pick(readings, self.reading, "node or output")
-        window = swept.window or (swept.minimum, swept.maximum)
-        start = window[0] if self.start is None else self.start
-        stop = window[1] if self.stop is None else self.stop
-        if start == stop:
-            raise ParameterError(f"iv_curve: start and stop are both {start:g} V; there is nothing to sweep")
+        column, swept, place, read, start, stop = self._plan(run.device.channels)
         bias = np.linspace(start, stop, self.points)
         for label, values in (("up", bias), ("down", bias[::-1])):
             asked = np.zeros((self.points, len(inputs)))
@@ -67,8 +62,27 @@ class IvCurve(Procedure):
                 regions=[{"start": r.start, "stop": r.stop, "confidence": r.confidence} for r in regions],
             )
 
+    def _plan(self, channels: Sequence[Channel]) -> tuple[int, Channel, int, Channel, float, float]:
+        """Column and channel of the input, place and channel of the reading (nodes first), start and stop (V)."""
+        column, swept = _pick([c for c in channels if c.kind == "input"], self.input, "input")
+        readings = [c for kind in ("node", "output") for c in channels if c.kind == kind]
+        place, read = _pick(readings, self.reading, "node or output")
+        window = swept.window or (swept.minimum, swept.maximum)
+        start = window[0] if self.start is None else self.start
+        stop = window[1] if self.stop is None else self.stop
+        if start == stop:
+            raise ParameterError(f"iv_curve: start and stop are both {format_quantity(start, 'V')}; choose two values")
+        for name, value in (("start", start), ("stop", stop)):
+            if not swept.minimum <= value <= swept.maximum:
+                low, high = format_quantity(swept.minimum, "V"), format_quantity(swept.maximum, "V")
+                raise ParameterError(
+                    f"iv_curve: {name}: {format_quantity(value, 'V')} is outside the limits {low} to {high} of"
+                    f" {swept.name}; ask for less"
+                )
+        return column, swept, place, read, start, stop
 
-def _pick(channels: tuple[Channel, ...], name: str, what: str) -> tuple[int, Channel]:
+
+def _pick(channels: Sequence[Channel], name: str, what: str) -> tuple[int, Channel]:
     if not name and channels:
         return 0, channels[0]
     for k, channel in enumerate(channels):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from labthermo.channel import Channel
 from labthermo.config import StationConfig
 from labthermo.device import Query, Response, Status
-from labthermo.limits import check_knobs, check_values, device_channels
+from labthermo.limits import check_query, device_channels
 from simulators.sample import Chain, Sample, build_sample, hidden_truth, true_readings
 
 Floats = NDArray[np.float64]
@@ -49,9 +49,8 @@ class ModelDevice:
 
     def query(self, query: Query) -> Response:
         sample = self._sample
-        inputs = query.input_array([c for c in self._channels if c.kind == "input"])
-        knobs = {**self._knobs, **check_knobs(query.knobs, self._channels)}
-        check_values(inputs, self._channels)
+        inputs, moved = check_query(query, self._channels)
+        knobs = {**self._knobs, **moved}
         setting = sample.full_knobs(np.array([list(knobs.values())]))[0]
         start = self._potentials
         if query.reset == "park":

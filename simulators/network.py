@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from labthermo.safety.signals import shielded
 from simulators import kernels
 from simulators.conductors import Affine, Conductor, Decades, flat_parameters, without_ndc
 
 Floats = NDArray[np.float64]
 VERDICTS = ("settled", "oscillating", "unsettled")
 LN10 = float(np.log(10.0))
+
+
+def _run(kernel: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a compiled kernel. A Ctrl-C waits for its end: numba turns an exception raised inside into a SystemError."""
+    with shielded():
+        return kernel(*arguments)
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,8 @@ class Network:
         branch depends on it, the end state is polished by Newton to round-off.
         """
         clamped, k, u0, j = self._arrays(inputs, knobs, start, injected)
-        potentials, verdict, residual, stable = kernels.steady_states(
+        potentials, verdict, residual, stable = _run(
+            kernels.steady_states,
             *self._structure,
             self._capacity,
             u0,
@@ -200,7 +208,8 @@ class Network:
         if not np.all(np.isfinite(t)) or np.any(np.diff(t) < 0) or np.any(t < 0):
             raise ValueError("times must be finite, ascending and not negative")
         clamped, k, u0, j = self._arrays(inputs, knobs, start, injected)
-        return kernels.relaxations(
+        return _run(
+            kernels.relaxations,
             *self._structure,
             self._capacity,
             u0,
@@ -214,7 +223,9 @@ class Network:
 
     def time_constants(self, state: SteadyState) -> Floats:
         """Slowest time constant of small deviations from `state`, (batch,), s; inf or negative where unstable."""
-        jacobians = kernels.jacobians(*self._structure, state.potentials, state.inputs, self._resolve(state.knobs))
+        jacobians = _run(
+            kernels.jacobians, *self._structure, state.potentials, state.inputs, self._resolve(state.knobs)
+        )
         if not self.reservoirs:
             return np.zeros(len(jacobians))
         slowest = np.linalg.eigvals(jacobians / self._capacity[:, None]).real.max(axis=1)
@@ -224,7 +235,8 @@ class Network:
     def currents(self, state: SteadyState) -> Floats:
         """Current of every process at `state`, (batch, n_processes), A, positive from first to second node."""
         layout = self._layout
-        return kernels.rates(
+        return _run(
+            kernels.rates,
             layout.code,
             layout.reads,
             layout.first,
@@ -279,7 +291,7 @@ class Network:
             (batch, n_processes),
         )
         theta = self._resolve(state.knobs)
-        g_theta, g_inputs, g_injected = kernels.adjoints(
+        g_theta, g_inputs, g_injected = _run(kernels.adjoints,
             *self._structure, state.potentials, state.inputs, theta, state.injected,
             np.ascontiguousarray(node), np.ascontiguousarray(flow),
         )  # fmt: skip
@@ -305,7 +317,7 @@ class Network:
 
     def _resolve(self, knobs: Floats) -> Floats:
         """Every parameter at these knobs, (batch, n_parameters)."""
-        linear = kernels.linear_forms(knobs, self._weights)
+        linear = _run(kernels.linear_forms, knobs, self._weights)
         exponential = self._layout.exponential
         return np.where(exponential, self._base * 10.0 ** np.where(exponential, linear, 0.0), self._base + linear)
 

@@ -33,7 +33,7 @@ def scaled(column: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 def write_csv(path: Path, x_window: tuple[float, float], y_window: tuple[float, float]) -> None:
     """Write the flowers in their order, in volts at the sample."""
-    flowers: np.ndarray = load_iris(return_X_y=True)[0]
+    flowers = np.asarray(load_iris(return_X_y=True)[0])
     x, y = scaled(flowers[:, PETAL_WIDTH], x_window), scaled(flowers[:, SEPAL_WIDTH], y_window)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")

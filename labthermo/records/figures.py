@@ -53,7 +53,9 @@ def fit(event: Mapping[str, Any], units: Mapping[str, str]) -> str:
             at = inputs[order, 0]
             if monotone is not None:
                 axes.plot(at, monotone[order], color=_FLOOR, label="best monotone answer")
-            axes.plot(at, target[order], color=_TARGET, zorder=4, label="target")
+            scattered = bool((np.diff(at) == 0).any())  # measured data: no line joins two answers to one input
+            style: dict[str, Any] = {"linestyle": "none", "marker": "."} if scattered else {}
+            axes.plot(at, target[order], color=_TARGET, zorder=4, label="target", **style)
             _points(axes, at, measured[order], None if sigma is None else sigma[order])
             _engineering(axes, "x", name_in, units.get(name_in, ""))
         else:
@@ -90,7 +92,8 @@ def learning_curve(steps: Sequence[Mapping[str, Any]], floor: float | None) -> s
         if np.isfinite(best).any():
             axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_percent)
-        axes.yaxis.set_minor_formatter(_percent_between)
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter(_percent if 0 < high < 5 * low else _percent_between)
         axes.set_xlabel("device queries")
         axes.set_ylabel("error / amplitude")
         _legend_above(axes)

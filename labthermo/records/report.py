@@ -122,6 +122,8 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
             "seconds": _seconds(journal),
             "outcome": outcome_now(folder, journal.outcome),
         }
+        if (ends := journal.events("end")) and "reason" in ends[-1].detail:
+            known["reason"] = ends[-1].detail["reason"]
     finally:
         journal.close()
     record = {"run": folder.name, "backend": header["backend"], "simulated": header["backend"] != "real"}
@@ -189,8 +191,8 @@ def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> 
             if floor is not None:
                 verdict = "beats" if rmse < floor else "does not beat"
                 sentence += (
-                    " Without negative differential conductance (NDC) an answer is monotone, and the best monotone"
-                    f" answer is off by {percent(floor)}: this device {verdict} that floor."
+                    " Without negative differential conductance (NDC) an answer can only rise with its input, and the"
+                    f" best answer that only rises is off by {percent(floor)}: this device {verdict} that floor."
                 )
             page.sentences.append(sentence)
             page.errors.append((f"Trained device, {name}", percent(rmse), "" if floor is None else percent(floor)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from labthermo.clock import Clock
 from labthermo.config import LeakageLimit, PairLimit
@@ -12,9 +12,10 @@ from labthermo.instrument import GateDac
 from labthermo.limits import check_value
 from labthermo.quantity import format_quantity
 from labthermo.safety.signals import deaf, shielded
-from labthermo.wiring import SourceLine, Wiring
+from labthermo.wiring import LeadLine, SourceLine, Wiring
 
 COMPLIANCE_TOLERANCE = 0.01  # of the asked value
+ROUNDING = 1e-9  # 150 mV - 100 mV is a little more than 50 mV
 
 
 class TripError(LabThermoError, RuntimeError):
@@ -24,8 +25,9 @@ class TripError(LabThermoError, RuntimeError):
 class Guard:
     """Moves set-points: the whole move is checked first, then ramped from the values read back.
 
-    Every step is at most the channel's `max_step`, and waits so that no channel exceeds its `slew`; all channels of a
-    move step together, so that pairs stay within their limits on the way; the end is confirmed by read-back.
+    Every step is at most the channel's `max_step`, and comes so late that no channel exceeds its `slew`; all channels
+    of a move step together, so that pairs stay within their limits on the way; the end is confirmed by read-back.
+    A channel that is found outside its limits, after a crash or by hand, is ramped back in like any other.
     """
 
     def __init__(
@@ -40,9 +42,9 @@ class Guard:
         self._zero_knobs = zero_knobs_on_stop
         self.tripped: str | None = None
 
-    def read(self) -> dict[str, float]:
-        """What every input and knob reads back, V at the sample."""
-        return {name: line.read_back() for name, line in self._lines.items()}
+    def read(self, names: Iterable[str] | None = None) -> dict[str, float]:
+        """What inputs and knobs read back, all of them or those named, V at the sample."""
+        return {name: self._lines[name].read_back() for name in (self._lines if names is None else names)}
 
     def move(self, targets: Mapping[str, float]) -> dict[str, float]:
         """Ramp channels to `targets` (V at the sample) together; what they read back in the end.
@@ -58,106 +60,141 @@ class Guard:
             if name not in self._lines:
                 raise QueryError(f"no input or knob {name!r}; there are {', '.join(self._lines)}")
             check_value(self._lines[name].channel, value)
-        now = {name: self._lines[name].read_back() for name in targets}
+        paired = [n for pair in self._pairs if not targets.keys().isdisjoint(pair.of) for n in pair.of]
+        now = self.read(dict.fromkeys((*targets, *paired)))
         self._check_pairs(now, targets)
         self._ramp(now, targets)
         reached = {name: self._confirm(self._lines[name], value) for name, value in targets.items()}
-        moved = [
+        self._check_leakage(
             line for line in self._wiring.knobs if line.channel.name in targets
             and abs(targets[line.channel.name] - now[line.channel.name]) > line.resolution
-        ]  # fmt: skip
-        if moved:
-            self._check_leakage(moved)
+        )  # fmt: skip
         return reached
 
     def energise(self) -> None:
         """Connect every lead at 0 V with its compliance set, and read back, before its output goes on.
 
+        An output that is found on, after a crash, is taken over if it is at 0 V with this compliance.
+
         Raises
         ------
-        ComplianceError: a compliance is not what was asked; that output stays off.
+        ComplianceError: a compliance is not what was asked. ReadbackError: the lead is not at 0 V.
+        Then this lead was left as it was found, and those before it are disconnected again.
         """
-        for lead in self._wiring.leads:
-            meter, name = lead.meter, lead.channel.name
-            with shielded():
-                if not meter.output_is_on():
-                    meter.prepare_current_range(lead.compliance)
-                    meter.set_voltage(lead.port, 0.0)
-                    meter.set_compliance(lead.compliance)
-                if not math.isclose(meter.compliance(), lead.compliance, rel_tol=COMPLIANCE_TOLERANCE):
-                    raise ComplianceError(
-                        f"{name}: asked for a compliance of {format_quantity(lead.compliance, 'A')}, the instrument "
-                        f"has {format_quantity(meter.compliance(), 'A')}; its output was not switched on"
-                    )
-                volts = meter.voltage(lead.port)
-                if abs(volts) > meter.voltage_resolution(lead.port):
-                    raise ReadbackError(
-                        f"{name}: the lead should be held at 0 V but is programmed to {format_quantity(volts, 'V')}; "
-                        "bring it to 0 V by hand"
-                    )
-                if not meter.output_is_on():
-                    meter.output_on()
+        for number, lead in enumerate(self._wiring.leads):
+            try:
+                with shielded():
+                    self._connect(lead)
+            except BaseException:
+                self._release(self._wiring.leads[:number])
+                raise
 
     def make_safe(self, zero_knobs: bool | None = None) -> list[str]:
         """Go to the safe state: inputs to zero, then knobs as the station says. Gone to its end, whatever comes.
 
         One channel that fails does not stop the others. Returns what failed, one sentence each.
         """
-        failures: list[str] = []
+        failures: dict[str, str] = {}
         zero = self._zero_knobs if zero_knobs is None else zero_knobs
         with deaf():
             for group in (self._wiring.inputs, self._wiring.knobs if zero else ()):
-                targets: dict[str, float] = {}
                 now: dict[str, float] = {}
                 for line in group:
                     try:
                         now[line.channel.name] = line.read_back()
-                        targets[line.channel.name] = 0.0
-                    except (LabThermoError, OSError) as error:
-                        failures.append(f"{line.channel.name}: {error}")
+                    except Exception as error:  # whatever a driver may raise
+                        failures[line.channel.name] = str(error)
                 try:
-                    self._ramp(now, targets)
-                except (LabThermoError, OSError):
+                    self._zero(now)
+                except Exception:
                     # together failed: each for itself, so that one dead instrument does not stop the others
-                    for name in targets:
+                    for name in now:
                         try:
-                            self._ramp({name: self._lines[name].read_back()}, {name: 0.0})
-                        except (LabThermoError, OSError) as error:
-                            failures.append(f"{name}: {error}")
-        return failures
+                            self._zero({name: self._lines[name].read_back()})
+                        except Exception as error:
+                            failures[name] = str(error)
+        return [f"{name}: {failure}" for name, failure in failures.items()]
 
     def release(self) -> list[str]:
         """Disconnect every lead, to high impedance. Returns what failed."""
-        failures: list[str] = []
-        with deaf():
-            for lead in self._wiring.leads:
-                try:
-                    lead.meter.output_off()
-                except (LabThermoError, OSError) as error:
-                    failures.append(f"{lead.channel.name}: {error}")
-        return failures
+        return self._release(self._wiring.leads)
 
     def arm(self) -> None:
         """Let things move again after a trip: an operator's decision, never the program's."""
         self.tripped = None
 
+    def _connect(self, lead: LeadLine) -> None:
+        meter, name = lead.meter, lead.channel.name
+        found_on = meter.output_is_on()
+        if not found_on:
+            meter.prepare_current_range(lead.compliance)
+            meter.set_voltage(lead.port, 0.0)
+            meter.set_compliance(lead.compliance)
+        has = meter.compliance()
+        if not math.isclose(has, lead.compliance, rel_tol=COMPLIANCE_TOLERANCE):
+            raise ComplianceError(
+                f"{name}: asked for a compliance of {format_quantity(lead.compliance, 'A')}, the instrument has "
+                f"{format_quantity(has, 'A')}; "
+                + ("its output was found on: switch it off by hand" if found_on else "its output stays off")
+            )
+        volts = meter.voltage(lead.port)
+        if abs(volts) > meter.voltage_resolution(lead.port):
+            raise ReadbackError(
+                f"{name}: the lead should be held at 0 V but is programmed to {format_quantity(volts, 'V')}; "
+                "bring it to 0 V by hand"
+            )
+        meter.output_on()  # also where it is on: the adapter then checks that it is so in a state of its own making
+
+    def _release(self, leads: tuple[LeadLine, ...]) -> list[str]:
+        failures: list[str] = []
+        with deaf():
+            for lead in leads:
+                try:
+                    lead.meter.output_off()
+                except Exception as error:
+                    failures.append(f"{lead.channel.name}: {error}")
+        return failures
+
+    def _zero(self, start: Mapping[str, float]) -> None:
+        self._ramp(start, dict.fromkeys(start, 0.0))
+        for name in start:
+            self._confirm(self._lines[name], 0.0)
+
     def _ramp(self, start: Mapping[str, float], targets: Mapping[str, float]) -> None:
-        """Step all channels together from the values read back."""
+        """Step all channels together from the values read back. start: at least those of the targets."""
         ways = {name: targets[name] - start[name] for name in targets}
         moving = {name: way for name, way in ways.items() if abs(way) > 0.5 * self._lines[name].resolution}
         if not moving:
             return
-        steps = max(math.ceil(abs(way) / self._step(self._lines[name])) for name, way in moving.items())
-        pause = max(abs(way) / steps / self._lines[name].channel.slew for name, way in moving.items())
+        # wiring.connect() has made sure that max_step is at least two resolutions
+        steps = max(
+            math.ceil(abs(way) / (self._lines[name].channel.max_step - self._lines[name].resolution))
+            for name, way in moving.items()
+        )
+        pause = max(
+            (abs(way) / steps + self._lines[name].resolution) / self._lines[name].channel.slew
+            for name, way in moving.items()
+        )
+        here = dict(start)
         for k in range(1, steps + 1):
-            for name, way in moving.items():
-                self._lines[name].write(targets[name] if k == steps else start[name] + way * k / steps)
-            self._clock.sleep(pause)
+            self._clock.sleep(pause)  # before the step: whatever the channel did last may have been just now
+            step = {
+                name: targets[name] if k == steps else start[name] + way * k / steps for name, way in moving.items()
+            }
+            while step:
+                name = self._first(here, step)
+                here[name] = step.pop(name)
+                self._lines[name].write(here[name])
 
-    @staticmethod
-    def _step(line: SourceLine) -> float:
-        """Largest step that still keeps `max_step` after both its ends were rounded to the instrument's resolution."""
-        return max(line.channel.max_step - line.resolution, 0.5 * line.channel.max_step)
+    def _first(self, here: Mapping[str, float], step: Mapping[str, float]) -> str:
+        """Which channel goes first in a step: the one that leaves its pairs closest together."""
+
+        def excess(name: str) -> float:
+            after = {**here, name: step[name]}
+            pairs = (pair for pair in self._pairs if name in pair.of and after.keys() >= set(pair.of))
+            return max((abs(after[p.of[0]] - after[p.of[1]]) - p.max_difference for p in pairs), default=-math.inf)
+
+        return min(step, key=excess) if self._pairs else next(iter(step))
 
     def _confirm(self, line: SourceLine, wanted: float) -> float:
         got = line.read_back()
@@ -170,33 +207,38 @@ class Guard:
         return got
 
     def _check_pairs(self, now: Mapping[str, float], targets: Mapping[str, float]) -> None:
-        """Both ends of a move; between them all channels step together, so a difference is never beyond the larger."""
+        """The end of a move; on the way all channels step together, so a difference is never beyond the larger end's.
+
+        A pair that is found too far apart may be brought closer.
+        """
+        end = {**now, **targets}
         for pair in self._pairs:
-            if not set(pair.of) & targets.keys():
+            a, b = pair.of
+            if targets.keys().isdisjoint(pair.of):
                 continue
-            a, b = (targets[n] if n in targets else self._lines[n].read_back() for n in pair.of)
-            before = abs((now[pair.of[0]] if pair.of[0] in now else a) - (now[pair.of[1]] if pair.of[1] in now else b))
-            if abs(a - b) > max(pair.max_difference, min(before, abs(a - b)) if abs(a - b) < before else 0.0):
+            after = abs(end[a] - end[b])
+            if after > pair.max_difference * (1 + ROUNDING) and after >= abs(now[a] - now[b]):
                 raise LimitError(
-                    f"{pair.of[0]} and {pair.of[1]} would be {format_quantity(abs(a - b), 'V')} apart, at most "
+                    f"{a} and {b} would be {format_quantity(after, 'V')} apart, at most "
                     f"{format_quantity(pair.max_difference, 'V')} is allowed; nothing was moved"
                 )
 
-    def _check_leakage(self, moved: list[SourceLine]) -> None:
+    def _check_leakage(self, moved: Iterable[SourceLine]) -> None:
         """After the charging current has died away, no watched gate may leak; otherwise trip and zero the gates."""
         limit = self._leakage
         if limit is None:
             return
-        self._clock.sleep(limit.blank)
-        for line in moved:
-            if not isinstance(line.source, GateDac) or line.source.name.split(".")[-1] != limit.of:
-                continue
+        watched = [
+            (line, line.source) for line in moved if isinstance(line.source, GateDac) and line.source.name == limit.of
+        ]
+        if watched:
+            self._clock.sleep(limit.blank)
+        for line, source in watched:
             with shielded():
-                reading = line.source.measure_leakage(line.port)
+                reading = source.measure_leakage(line.port)
             if reading.flag != "ok" or abs(reading.value) > limit.max:
-                self.tripped = (
-                    f"{line.channel.name} leaks {format_quantity(reading.value, 'A')}, more than "
-                    f"{format_quantity(limit.max, 'A')}"
-                )
-                self.make_safe(zero_knobs=True)
-                raise TripError(f"{self.tripped}; inputs and gates were ramped to zero; find out why before re-arming")
+                leak = format_quantity(reading.value, "A") if reading.flag == "ok" else "more than can be measured"
+                self.tripped = f"{line.channel.name} leaks {leak}; at most {format_quantity(limit.max, 'A')} is allowed"
+                failures = "; ".join(self.make_safe(zero_knobs=True))
+                done = f"the way to zero failed ({failures})" if failures else "inputs and gates were ramped to zero"
+                raise TripError(f"{self.tripped}; {done}; find out why before re-arming")

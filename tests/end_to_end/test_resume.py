@@ -29,9 +29,7 @@ def train(runs: Path, backend: str, seed: int) -> list[str]:
 
 
 def start(runs: Path, backend: str, seed: int) -> tuple[subprocess.Popen[str], Path]:
-    process = subprocess.Popen(
-        train(runs, backend, seed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(train(runs, backend, seed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     first = process.stdout.readline()
     assert first.startswith("run "), first

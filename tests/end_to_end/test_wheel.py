@@ -43,7 +43,7 @@ def entry_points(wheel, project):
 def test_only_the_four_packages(wheel, project):
     top = {name.partition("/")[0] for name in wheel.namelist()}
     assert top == {*PACKAGES, f"labthermo-{project['version']}.dist-info"}
-    assert not [name for name in wheel.namelist() if name.endswith((".pyc", ".sqlite", ".db")) or "/test" in name]
+    assert not [name for name in wheel.namelist() if name.endswith((".pyc", ".sqlite", ".db")) or "/tests/" in name]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -62,6 +62,12 @@ def test_template_and_license(wheel, project):
     metadata = wheel.read(f"{info}/METADATA").decode()
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata
+
+
+def test_what_init_copies_is_the_example_of_the_repository(wheel):
+    lab = {name: wheel.read(name) for name in wheel.namelist() if name.startswith("labthermo/lab/")}
+    example = (REPOSITORY / "examples" / "sine").glob("*.yaml")
+    assert lab == {f"labthermo/lab/{path.name}": path.read_bytes() for path in example}
 
 
 def test_entry_points_name_what_the_wheel_holds(wheel, project):
@@ -84,6 +90,12 @@ def test_it_works_unpacked_elsewhere(wheel, project, tmp_path):
         "for group in ('labthermo.instruments', 'labthermo.simulators', 'labthermo.procedures'):\n"
         "    for name in plugins.names(group):\n"
         "        plugins.load(group, name)\n"
+        "from labthermo.lab_folder import make_lab_folder\n"
+        "from labthermo.config import load_station\n"
+        "from pathlib import Path\n"
+        "for path in make_lab_folder(Path('my lab')):\n"
+        "    print(path.name)\n"
+        "load_station(Path('my lab/station.yaml'))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -94,4 +106,5 @@ def test_it_works_unpacked_elsewhere(wheel, project, tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / package) for package in PACKAGES]
+    packages = [str(tmp_path / package) for package in PACKAGES]
+    assert done.stdout.split() == [*packages, "ndc_dots.yaml", "station.yaml"]

@@ -132,7 +132,7 @@ def test_a_training_run_in_full(tmp_path: Path) -> None:
     assert sum(tag == "svg" for tag, _ in page.tags) == 4
     for words in (
         "follows its target to 0.77 % of the amplitude",
-        "best monotone answer is off by 70.5 %: this device beats that floor",
+        "best answer that only rises is off by 70.5 %: this device beats that floor",
         "with its negative differential conductance off reaches 71.2 % (source: barriers detuned, measured)",
         "dot 1: calculated from the twin, not measured. Negative differential conductance, shaded: 1.6 mV to 3 mV",
         "dot 1: measured on the simulated device. Negative",

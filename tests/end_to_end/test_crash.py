@@ -1,0 +1,153 @@
+"""`kill -9` of a training attached to a bench that lives on, then `resume`: the sample and the record survive.
+
+Judged by the Bench's own log and by the journal. The default run kills a few times, the slow one forty times.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labthermo.config import load_station
+from labthermo.limits import device_channels
+from labthermo.records.journal import Journal
+from labthermo.station import Station
+from labthermo.training.loop import Plan, make_trainer
+from simulators.wire.control import ControlClient
+from simulators.wire.world import LogEntry
+
+STATION = Path(__file__).parents[2] / "examples" / "sine" / "station.yaml"
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "labthermo", *words]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[str]:
+    """The control address of a bench in a process of its own."""
+    process = subprocess.Popen(command("bench", str(STATION), "--seed", "1"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield json.loads(process.stdout.readline())["control"]
+    process.send_signal(signal.SIGINT)
+    process.wait(15)
+    process.stdout.close()
+
+
+def check_log(log: list[LogEntry]) -> None:
+    """No step above max_step, no slew above slew, compliance before every connection; over the whole life."""
+    channels = {c.name: c for c in device_channels(load_station(STATION)) if c.kind in ("input", "knob")}
+    last: dict[str, LogEntry] = {}
+    limit: dict[str, float] = {}
+    for entry in log:
+        if entry.quantity == "limit":
+            limit[entry.port] = entry.programmed
+        elif entry.quantity == "connected" and entry.programmed:
+            assert limit.get(entry.port) == pytest.approx(10e-9), entry
+        elif entry.quantity == "voltage" and entry.channel in channels:
+            before, channel = last.get(entry.channel), channels[entry.channel]
+            if before is not None:
+                step = abs(entry.at_sample - before.at_sample)
+                assert step <= channel.max_step * (1 + 1e-9), (before, entry)
+                allowed = channel.slew * (entry.time - before.time)
+                assert step <= allowed * (1 + 1e-9) + 1e-12, (before, entry)
+            last[entry.channel] = entry
+
+
+def committed(folder: Path) -> list[str]:
+    journal = Journal.open(folder, writable=False)
+    try:
+        return [repr(astuple(point)) for point in journal.points()]
+    finally:
+        journal.close()
+
+
+def check_trainer(folder: Path) -> None:
+    """A trainer restored from the journal has, byte for byte, the state that was committed last."""
+    journal = Journal.open(folder, writable=False)
+    try:
+        header, saved = journal.header, journal.trainer_state()
+    finally:
+        journal.close()
+    if saved is None:
+        return
+    with Station(load_station(STATION), "model") as station:
+        trainer = make_trainer(Plan.of(header), station.device, station.twin())
+        trainer.restore(saved["trainer"])
+        assert json.dumps(trainer.state()) == json.dumps(saved["trainer"])
+
+
+def attack(bench: str, runs: Path, kills: int) -> dict[str, Any]:
+    """Train, kill at random moments, resume, until `kills` are spent; then let the last run end. Its summary."""
+    rng = random.Random(kills)
+    base = ("--bench", bench, "--runs", str(runs))
+    seed, done, folder, seen = 0, 0, None, []
+    while True:
+        if folder is None:
+            words = command(
+                "train", str(STATION), "--task", "sine", "--backend", "wire", "--seed", str(seed), *base
+            )
+        else:
+            words = command("resume", folder.name, *base)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first.startswith("run "), first + process.communicate()[1]
+        folder = runs / first.split()[1]
+        try:
+            process.wait(rng.uniform(0.0, 9.0) if done < kills else 240)
+        except subprocess.TimeoutExpired:
+            assert done < kills, "the last run did not end"
+            process.send_signal(signal.SIGKILL)
+            done += 1
+        _, errors = process.communicate()
+        now = committed(folder)
+        assert now[: len(seen)] == seen, "an acknowledged point was lost or changed"
+        seen = now
+        check_trainer(folder)
+        if process.returncode == 0:
+            journal = Journal.open(folder, writable=False)
+            try:
+                assert [p.number for p in journal.points()] == list(range(len(now)))
+                assert len({p.inputs_asked for p in journal.points("score")}) == journal.count("score") == 201
+            finally:
+                journal.close()
+            summary = json.loads((folder / "summary.json").read_text())
+            assert summary["rmse"] <= 0.05
+            if done >= kills:
+                return summary
+            seed, folder, seen = seed + 1, None, []
+        else:
+            assert process.returncode == -signal.SIGKILL, errors
+
+
+def check_bench(bench: str) -> None:
+    control = ControlClient(bench)
+    try:
+        check_log(control.read_log())
+    finally:
+        control.close()
+
+
+def test_a_few_kills(bench: str, tmp_path: Path) -> None:
+    attack(bench, tmp_path, 3)
+    check_bench(bench)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_forty_kills(bench: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    summary = attack(bench, tmp_path, 40)
+    check_bench(bench)
+    print(f"40 kills in {time.monotonic() - began:.0f} s, last rmse {summary['rmse']:.4f}")

@@ -195,7 +195,7 @@ class Line(Generic[_D]):
         self._check_quiet(doing)
         try:
             yield
-        except InstrumentError:
+        except (InstrumentError, KeyboardInterrupt):  # an interrupted talk leaves its reply on the way
             self.close()
             raise
         except (VisaError, OSError, UnicodeError) as error:

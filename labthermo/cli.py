@@ -387,9 +387,13 @@ class _recording:
     def __init__(self, station: Station, journal: Journal) -> None:
         self._meter = _Meter(journal.last_number() + 1)
         self._run = station.resume(journal, on_point=self._meter.point)
-        print(f"run {journal.folder.name}", flush=True)
 
     def __enter__(self) -> tuple[Run, _Meter]:
+        try:
+            print(f"run {self._run.journal.folder.name}", flush=True)
+        except BaseException as error:  # whoever waits for this line may stop us at once
+            self.__exit__(type(error), error, None)
+            raise
         return self._run, self._meter
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:

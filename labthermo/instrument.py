@@ -47,11 +47,13 @@ class Reading:
 class Instrument(Protocol):
     """Any instrument.
 
-    `measured` names which of its values are measurements; all others are only what was programmed.
+    `measured` names which of its values are measurements; all others are only what was programmed. `rebooted` says
+    whether it has been switched off and on since it was last asked.
     """
 
     name: str
     identity: Identity
+    rebooted: bool
     measured: frozenset[str]
 
     def close(self) -> None:

@@ -34,7 +34,8 @@ class Station:
     """The bench of a station file, on one backend.
 
     path: the station file, or one already loaded. backend: ``real``, ``wire`` or ``model``; None takes the file's.
-    control: the NDC-off sample of the same design, for simulated backends only.
+    control: the NDC-off sample of the same design, for simulated backends only. bench: control address (``HOST:PORT``)
+    of a bench that `labthermo bench` serves, for `wire` to attach to instead of making one in this process.
 
     Use it as a context: leaving it parks the device and closes every instrument, whatever happened inside.
 
@@ -46,13 +47,24 @@ class Station:
     """
 
     def __init__(
-        self, path: str | Path | StationConfig, backend: Backend | None = None, *, control: bool = False
+        self,
+        path: str | Path | StationConfig,
+        backend: Backend | None = None,
+        *,
+        control: bool = False,
+        bench: str | None = None,
     ) -> None:
         self.config = path if isinstance(path, StationConfig) else load_station(path)
         self.backend: Backend = backend or self.config.backend
         self.control = control
         if control and self.backend == "real":
             raise BackendError("the NDC-off control is another sample, which a real bench does not have")
+        if bench is not None and self.backend != "wire":
+            raise BackendError(f"a bench to attach to is for the backend wire, not for {self.backend}")
+        if bench is not None and control:
+            raise BackendError("a served bench has its own sample; give --control to `labthermo bench` instead")
+        self.bench = bench
+        self.rebooted: list[str] = []
         self._stack = ExitStack()
         self._device: Device | None = None
         self._clock: Clock = RealClock() if self.backend == "real" else VirtualClock()
@@ -137,6 +149,7 @@ class Station:
             "backend": self.backend,
             "simulated": self.simulated,
             "control": self.control,
+            "bench": self.bench,
             "station_path": str(self.config.path.resolve()),
             "station": {
                 self.config.path.name: self.config.text,
@@ -156,14 +169,17 @@ class Station:
         addresses = {name: section.address for name, section in config.instruments.items()}
         # whatever may be unknown or held by another is found out before the first instrument is opened
         sections = config.instruments.items()
-        adapters = {name: _load("labthermo.instruments", section.driver) for name, section in sections}
+        adapters = {name: self._adapter(name, section.driver) for name, section in sections}
         file = _load("labthermo.simulators", "device_file")(config.device_file)
         if self.backend == "wire":
-            start = _load("labthermo.simulators", "wire")
+            start = _load("labthermo.simulators", "attach" if self.bench else "wire")
             with shielded():
-                self.world = start(config, self.control)
+                self.world = start(self.bench) if self.bench else start(config, self.control)
                 self._stack.callback(self.world.close)
-            addresses, self._clock = self.world.addresses, self.world
+            if missing := config.instruments.keys() - self.world.addresses.keys():
+                raise BackendError(f"the bench at {self.bench} has no {', '.join(sorted(missing))}; serve this station")
+            addresses = {name: self.world.addresses[name] for name in config.instruments}
+            self._clock = self.world
         for name, address in addresses.items():
             self._own(name, address)
         instruments: dict[str, Instrument] = {}
@@ -172,6 +188,8 @@ class Station:
                 instruments[name] = adapters[name](name, addresses[name], timeout=section.timeout)
                 self._stack.callback(instruments[name].close)
             self._check_identity(name, instruments[name])
+            if instruments[name].rebooted:
+                self.rebooted.append(name)
             self.identities[name] = {**asdict(instruments[name].identity), "address": addresses[name]}
         sign = -1.0 if file.carriers == "electrons" else 1.0
         wiring = connect(config, device_channels(config), instruments, sign)
@@ -189,7 +207,7 @@ class Station:
 
     def _adapter(self, name: str, driver: str) -> Any:
         try:
-            return plugins.load("labthermo.instruments", driver)
+            return _load("labthermo.instruments", driver)
         except StationFileError as error:
             raise self.config.error(("instruments", name, "driver"), str(error)) from None
 

@@ -29,6 +29,7 @@ class Paper:
     log: list[tuple[float, str, str, float]] = field(default_factory=list)
     identity: Identity = field(default_factory=lambda: Identity("Paper", "Note", "SIM-1", "0"))
     measured: frozenset[str] = frozenset()
+    rebooted: bool = False
 
     def _note(self, what: str, channel: str = "", value: float = 0.0) -> None:
         self.dies_after -= 1

@@ -12,8 +12,8 @@ from labthermo.channel import Channel
 from labthermo.clock import Clock
 from labthermo.config import Settle
 from labthermo.device import Query, Response, Status
-from labthermo.errors import InstrumentError
-from labthermo.instrument import Flag
+from labthermo.errors import InstrumentError, QueryError
+from labthermo.instrument import Flag, Reading
 from labthermo.limits import check_query
 from labthermo.safety.guard import Guard, TripError
 from labthermo.safety.signals import deaf
@@ -55,6 +55,25 @@ class BenchDevice:
     def guard(self) -> Guard:
         """The guard of this device, for moves by hand."""
         return self._guard
+
+    def is_connected(self, name: str) -> bool:
+        """Whether a channel can be read: false for a lead whose meter's output is off."""
+        leads = [line for line in self._wiring.leads if line.channel.name == name]
+        return all(line.is_on() for line in leads)
+
+    def read(self, name: str) -> Reading:
+        """One channel as it is now: what an input or knob is set to, or one reading of an output or node.
+
+        Raises
+        ------
+        QueryError: an unknown channel. InstrumentError: among others, the output of a lead's meter is off.
+        """
+        for line in (*self._wiring.outputs, *self._wiring.nodes):
+            if line.channel.name == name:
+                return line.read() if isinstance(line, LeadLine) else line.read(line.integration)
+        if name not in (c.name for c in self._channels):
+            raise QueryError(f"no channel {name!r}; there are {', '.join(c.name for c in self._channels)}")
+        return Reading(self._guard.read([name])[name])
 
     def stream(self, query: Query) -> Iterator[Response]:
         """Check the whole query, move the knobs, then answer input by input.

@@ -29,6 +29,9 @@ StationFile = Annotated[Path, typer.Argument(help="the station file", show_defau
 BackendOption = Annotated[
     str | None, typer.Option("--backend", help="real, wire or model; default: what the station file says")
 ]
+BenchOption = Annotated[
+    str | None, typer.Option("--bench", help="HOST:PORT of a served bench to attach to (backend wire)")
+]
 RunsOption = Annotated[
     Path | None, typer.Option("--runs", help="where runs live; default: runs/ beside the station file, or here")
 ]
@@ -137,6 +140,7 @@ def run(
         list[str] | None, typer.Option("--parameter", "-p", help="name=value, with a unit; may be repeated")
     ] = None,
     backend: BackendOption = None,
+    bench: BenchOption = None,
     runs: RunsOption = None,
 ) -> None:
     """Run a measurement procedure and write its record and report."""
@@ -152,7 +156,7 @@ def run(
             raise ParameterError(f"-p {text!r} is not name=value; `labthermo procedures` lists the names")
         values[name.strip()] = value.strip()
     recipe = make(plugins.load("labthermo.procedures", procedure), values)
-    opened = _open_station(station, _backend(backend))
+    opened = _open_station(station, _backend(backend), bench=bench)
     total = recipe.count(device_channels(opened.config))
     header = {
         "procedure": procedure,
@@ -183,6 +187,7 @@ def train(
     control: Annotated[
         bool, typer.Option("--control", help="train the NDC-off sample of the same design (simulated backends only)")
     ] = False,
+    bench: BenchOption = None,
     runs: RunsOption = None,
 ) -> None:
     """Train the device on a task, score it on points it was not trained on, and write its record and report."""
@@ -193,7 +198,7 @@ def train(
 
     if method not in METHODS:
         raise ParameterError(f"no method {method!r}; there is {', '.join(METHODS)}")
-    opened = _open_station(station, _backend(backend), control=control, seed=seed)
+    opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench)
     chosen = opened.config.simulation.seed
     plan = Plan(make_task(task, device_channels(opened.config), chosen), method, queries, chosen)
     with _signals(), opened:
@@ -203,8 +208,19 @@ def train(
 
 
 @app.command(epilog="Example: labthermo resume 20261123-231502-7f3a --runs lab/runs")
-def resume(run: RunName, runs: RunsOption = None) -> None:
-    """Go on with a training that was interrupted, from its journal alone."""
+def resume(
+    run: RunName,
+    bench: BenchOption = None,
+    rearm: Annotated[
+        bool, typer.Option("--rearm", help="go on although an instrument was switched off and on meanwhile")
+    ] = False,
+    runs: RunsOption = None,
+) -> None:
+    """Go on with a training that was interrupted, from its journal alone.
+
+    The instruments are read before anything moves: what differs from the record is printed, and ramped back through
+    Guard; after an instrument was switched off and on, only with --rearm.
+    """
     import tempfile
     from contextlib import ExitStack
 
@@ -224,14 +240,42 @@ def resume(run: RunName, runs: RunsOption = None) -> None:
         if journal.outcome == "finished":
             raise RecordError(f"{run} has finished; `labthermo show {run}` says how")
         station = _station_of(header, Path(scratch))
-        opened = _open_station(station, header["backend"], control=header["control"], seed=header["simulation_seed"])
+        opened = _open_station(
+            station,
+            header["backend"],
+            control=header["control"],
+            seed=header["simulation_seed"],
+            bench=bench or header["bench"],
+        )
         plan = Plan.of(header)
         stack.enter_context(_signals())
         stack.enter_context(opened)
         with _recording(opened, journal) as (started, progress):
-            started.event("resumed", command=_command(), points=journal.last_number() + 1)
+            _reconcile(opened, started, rearm)
             summary = _train(opened, started, plan, progress)
         _conclude(folder, summary)
+
+
+def _reconcile(station: Station, run: Run, rearm: bool) -> None:
+    """Say how the instruments differ from the record, and record it; refuse what an operator must decide."""
+    from labthermo.recovery import differences, refuse_rebooted
+
+    journal = run.journal
+    # a bench in this process is made anew: it has nothing to tell of the time between
+    lived_on = station.backend == "real" or station.bench is not None
+    rebooted = station.rebooted if lived_on else []
+    found = differences(journal, *station.read_settings()) if lived_on else []
+    for difference in found:
+        print(f"{difference}; Guard will ramp it to where the run needs it", flush=True)
+    run.event(
+        "resumed",
+        command=_command(),
+        points=journal.last_number() + 1,
+        rebooted=rebooted,
+        differences=[[d.channel, d.recorded, d.found] for d in found],
+    )
+    if not rearm:
+        refuse_rebooted(rebooted, journal.folder.name)
 
 
 def _station_of(header: dict[str, Any], scratch: Path) -> Path:
@@ -302,10 +346,89 @@ def report(run: RunName, runs: RunsOption = None) -> None:
     print(write_report(run_folder(_runs(runs), run)))
 
 
+@app.command(name="get", epilog="Example: labthermo get lab/station.yaml p1")
+def get_(
+    station: StationFile,
+    channel: Annotated[str | None, typer.Argument(help="a channel; default: all of them", show_default=False)] = None,
+    backend: BackendOption = None,
+    bench: BenchOption = None,
+) -> None:
+    """Read a channel once: what inputs and knobs are set to, what outputs and nodes read. Nothing is moved."""
+    from labthermo.by_hand import read_channels
+
+    opened = _open_station(station, _backend(backend), bench=bench)
+    with _signals(), opened.by_hand() as device:
+        for line in read_channels(opened, device, channel):
+            print(line)
+
+
+@app.command(
+    name="set",
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: labthermo set lab/station.yaml p1 '-12 mV' --bench 127.0.0.1:40123",
+)
+def set_(
+    station: StationFile,
+    channel: Annotated[str, typer.Argument(help="an input or knob", show_default=False)],
+    value: Annotated[str, typer.Argument(help="with its unit, at the sample, e.g. '-12 mV'", show_default=False)],
+    backend: BackendOption = None,
+    bench: BenchOption = None,
+) -> None:
+    """Move one input or knob through Guard, and leave it there."""
+    from labthermo.by_hand import move_channel
+
+    opened = _open_station(station, _backend(backend), bench=bench)
+    with _signals():
+        print(move_channel(opened, channel, value))
+
+
+@app.command(epilog="Example: labthermo watch lab/station.yaml y --times 20")
+def watch(
+    station: StationFile,
+    channel: Annotated[str | None, typer.Argument(help="a channel; default: all of them", show_default=False)] = None,
+    times: Annotated[int, typer.Option(min=1, help="how often; Ctrl-C ends it before")] = 10,
+    every: Annotated[float, typer.Option(min=0.0, max=3600.0, help="seconds of bench time between")] = 1.0,
+    backend: BackendOption = None,
+    bench: BenchOption = None,
+) -> None:
+    """Read a channel again and again. Nothing is moved."""
+    from labthermo.by_hand import read_channels
+
+    opened = _open_station(station, _backend(backend), bench=bench)
+    with _signals(), opened.by_hand() as device:
+        for k in range(times):
+            if k:
+                opened.clock.sleep(every)
+            print("  ".join(read_channels(opened, device, channel)), flush=True)
+
+
+@app.command(epilog="Example: labthermo safe lab/station.yaml --bench 127.0.0.1:40123")
+def safe(
+    station: StationFile,
+    knobs: Annotated[bool, typer.Option("--knobs", help="ramp the knobs to zero, too: this loses a tuning")] = False,
+    backend: BackendOption = None,
+    bench: BenchOption = None,
+) -> None:
+    """The red button: inputs to zero, leads disconnected; knobs hold unless --knobs.
+
+    A labthermo process that holds the instruments is ended first, by SIGTERM, or after 10 s by SIGKILL. Exit code 1 if
+    anything could not be made safe.
+    """
+    from labthermo.by_hand import make_safe
+
+    opened = _open_station(station, _backend(backend), bench=bench)
+    failures = make_safe(opened, knobs)
+    for failure in failures:
+        print(f"NOT SAFE  {failure}")
+    print("look at the bench at once" if failures else "safe: inputs at zero, leads disconnected")
+    raise typer.Exit(1 if failures else 0)
+
+
 @app.command(epilog="Example: labthermo bench lab/station.yaml")
 def bench(
     station: StationFile,
     seed: Annotated[int | None, typer.Option(min=0, help="of the sample; default: the station file's")] = None,
+    control: Annotated[bool, typer.Option("--control", help="serve the NDC-off sample of the same design")] = False,
     real_time: Annotated[
         bool, typer.Option("--real-time/--virtual-time", help="whether waiting outside is waiting on the bench")
     ] = True,
@@ -322,7 +445,7 @@ def bench(
 
     config = _seeded(load_station(station), seed)
     with _signals():
-        world = plugins.load("labthermo.simulators", "wire")(config, False, real_time)
+        world = plugins.load("labthermo.simulators", "wire")(config, control, real_time)
         try:
             print(json.dumps({"addresses": world.addresses, "control": world.control}), flush=True)
             while True:
@@ -337,12 +460,14 @@ def _seeded(config: Any, seed: int | None) -> Any:
     return config if seed is None else config.with_seed(seed)
 
 
-def _open_station(path: Path, backend: Any, *, control: bool = False, seed: int | None = None) -> Station:
+def _open_station(
+    path: Path, backend: Any, *, control: bool = False, seed: int | None = None, bench: str | None = None
+) -> Station:
     """The station, read and checked but not yet open."""
     from labthermo.config import load_station
     from labthermo.station import Station
 
-    return Station(_seeded(load_station(path), seed), backend, control=control)
+    return Station(_seeded(load_station(path), seed), backend, control=control, bench=bench)
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -88,6 +88,33 @@ class Station:
         """True on every backend but `real`."""
         return self.backend != "real"
 
+    @contextmanager
+    def by_hand(self) -> Iterator[BenchDevice]:
+        """Open the instruments only: nothing is energised on the way in, nothing parked on the way out.
+
+        Raises
+        ------
+        BackendError: the backend is `model`, which has no instruments.
+        """
+        if self.backend == "model":
+            raise BackendError("the backend model has no instruments to read or move by hand; use wire or real")
+        with self._stack:
+            self._stack.enter_context(stop_on_signals())
+            yield self._open_instruments()
+
+    def addresses(self) -> list[str]:
+        """Where this station's instruments are, without opening them; none for a bench that this process would make."""
+        if self.bench is not None:
+            with closing(_load("labthermo.simulators", "attach")(self.bench)) as world:
+                return [world.addresses[name] for name in self.config.instruments if name in world.addresses]
+        return [s.address for s in self.config.instruments.values()] if self.backend == "real" else []
+
+    def read_settings(self) -> tuple[tuple[str, ...], dict[str, float]]:
+        """Names of the inputs, and what every input and knob of the open bench reads back, V at the sample."""
+        device = self.device
+        names = tuple(c.name for c in device.channels if c.kind == "input")
+        return names, device.guard.read() if isinstance(device, BenchDevice) else {}
+
     def open(self) -> Station:
         """Open everything; on failure what was opened is closed again.
 
@@ -164,7 +191,14 @@ class Station:
     def _open_model(self) -> Device:
         return _load("labthermo.simulators", "model")(self.config, self.control)
 
-    def _open_bench(self) -> Device:
+    def _open_bench(self) -> BenchDevice:
+        device = self._open_instruments()
+        with shielded():
+            device.guard.energise()
+            self._stack.callback(device.close)
+        return device
+
+    def _open_instruments(self) -> BenchDevice:
         config = self.config
         addresses = {name: section.address for name, section in config.instruments.items()}
         # whatever may be unknown or held by another is found out before the first instrument is opened
@@ -199,11 +233,7 @@ class Station:
             if isinstance(line, VoltageLine):
                 line.prepare()  # meters only: nothing is energised
         slowest = slowest_by_design(config, file.network)
-        device = BenchDevice(wiring, guard, self._clock, config.device.settle, slowest)
-        with shielded():
-            guard.energise()
-            self._stack.callback(device.close)
-        return device
+        return BenchDevice(wiring, guard, self._clock, config.device.settle, slowest)
 
     def _adapter(self, name: str, driver: str) -> Any:
         try:

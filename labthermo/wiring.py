@@ -56,6 +56,11 @@ class LeadLine:
     integration: float
     sign: float
 
+    def is_on(self) -> bool:
+        """Whether the meter's output is connected."""
+        with shielded():
+            return self.meter.output_is_on()
+
     def read(self) -> Reading:
         """The current out of the sample into the lead, A, in the carriers' sign (the meter counts the other way)."""
         with shielded():

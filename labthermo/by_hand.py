@@ -1,0 +1,78 @@
+"""One channel by hand, and the red button: what `labthermo get, set, watch` and `safe` do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from labthermo.bench_device import BenchDevice
+from labthermo.errors import InstrumentError, QueryError
+from labthermo.limits import device_channels
+from labthermo.quantity import format_quantity, parse_quantity
+from labthermo.records.owner import owner_of
+from labthermo.station import Station, lock_of
+
+PATIENCE = 10.0  # s that a holder has to reach the safe state itself
+
+
+def read_channels(station: Station, device: BenchDevice, name: str | None) -> list[str]:
+    """Every channel, or the one named, as ``y = 251.3 µV``. A lead whose output is off says so.
+
+    Raises
+    ------
+    QueryError: an unknown channel.
+    """
+    channels = device_channels(station.config)
+    if name is not None and name not in (c.name for c in channels):
+        raise QueryError(f"no channel {name!r}; there are {', '.join(c.name for c in channels)}")
+    lines = []
+    for channel in channels if name is None else [c for c in channels if c.name == name]:
+        if not device.is_connected(channel.name):
+            lines.append(f"{channel.name} = off")
+            continue
+        reading = device.read(channel.name)
+        text = format_quantity(reading.value, channel.unit) if reading.flag != "overflow" else "overflow"
+        lines.append(f"{channel.name} = {text}{' (compliance)' if reading.flag == 'compliance' else ''}")
+    return lines
+
+
+def move_channel(station: Station, name: str, value: str) -> str:
+    """Move an input or knob through Guard and leave it there; what it reads back.
+
+    Raises
+    ------
+    QueryError, ParameterError, LimitError: not a channel that can be set, not a voltage, or beyond its limits; then
+    no instrument was opened, or nothing moved.
+    """
+    settable = {c.name: c for c in device_channels(station.config) if c.kind in ("input", "knob")}
+    if name not in settable:
+        raise QueryError(f"no input or knob {name!r}; there are {', '.join(settable)}")
+    target = parse_quantity(value, settable[name].unit)
+    with station.by_hand() as device:
+        reached = device.guard.move({name: target})[name]
+    return f"{name} = {format_quantity(reached, settable[name].unit)}"
+
+
+def make_safe(station: Station, zero_knobs: bool) -> list[str]:
+    """End whoever holds the instruments, then go to the safe state. What failed, one sentence each."""
+    for address in station.addresses():
+        _end_holder(address)
+    with station.by_hand() as device:
+        return device.guard.make_safe(zero_knobs or None) + device.guard.release()
+
+
+def _end_holder(address: str) -> None:
+    holder = owner_of(lock_of(address))
+    if holder is None or holder.pid == os.getpid():
+        return
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(holder.pid, signum)
+        deadline = time.monotonic() + PATIENCE
+        while holder.alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not holder.alive:
+            return
+    raise InstrumentError(f"{address} is held by {holder}, which does not end; switch the instruments off by hand")

@@ -141,7 +141,14 @@ def _refused(name: str, error: StationFileError) -> Check:
 
 
 def _instruments(config: StationConfig) -> Iterator[Check]:
+    from labthermo.records.owner import owner_of
+    from labthermo.station import lock_of
+
     for name, instrument in config.instruments.items():
+        if holder := owner_of(lock_of(instrument.address)):
+            advice = "wait until it ends, or end it with `labthermo safe`"
+            yield Check(f"instrument {name}", False, f"{instrument.address} is held by {holder}", advice)
+            continue
         match = re.fullmatch(r"TCPIP\d*::(.+)::(\d+)::SOCKET", instrument.address, re.IGNORECASE)
         if match is None:
             yield Check(f"instrument {name}", True, f"{instrument.address}: not tried; only TCPIP sockets are")

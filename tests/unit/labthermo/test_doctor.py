@@ -117,3 +117,26 @@ def test_addresses_are_tried_on_the_real_backend_only(station):
     assert f"127.0.0.1::{free}" in found["instrument dmm"].detail
     assert "refused" in found["instrument dmm"].detail.lower()
     assert "not tried" in found["instrument drain"].detail
+
+
+def test_an_instrument_that_another_process_holds_is_named_with_its_holder(station, tmp_path, monkeypatch):
+    """Held by this very process here: the check reads the lock, and does not ask who it is itself."""
+    import os
+
+    from labthermo.records.owner import Ownership
+    from labthermo.station import lock_of
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = station()
+    text = path.read_text().replace("backend: wire", "backend: real").replace("192.168.8.", "127.0.0.")
+    path.write_text(text)
+    lock = lock_of("TCPIP0::127.0.0.17::5025::SOCKET")
+    lock.parent.mkdir()
+    ownership = Ownership(lock, "gates")
+    try:
+        found = checks(path)
+    finally:
+        ownership.release()
+    assert not found["instrument gates"].ok
+    assert f"process {os.getpid()}" in found["instrument gates"].detail
+    assert "labthermo safe" in found["instrument gates"].advice

@@ -28,11 +28,13 @@ class Owner:
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs (a later process with the same id is another one)."""
+        """Whether that very process still runs: not a later one with its id, nor what is left until its parent looks."""
         import psutil
 
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < _SAME_START
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < _SAME_START
+            return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 

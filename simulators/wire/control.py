@@ -43,7 +43,7 @@ class ControlPort:
     ) -> None:
         self._bench = bench
         self._instruments = instruments
-        self._addresses = addresses
+        self.addresses = addresses
 
     def handle(self, message: bytes) -> bytes | None:
         """One request, one reply; whatever is sent, the bench lives on."""
@@ -60,7 +60,7 @@ class ControlPort:
         if do == "now":
             return self._bench.now()
         if do == "addresses":
-            return self._addresses()
+            return self.addresses()
         if do == "sleep":
             seconds = float(detail["seconds"])
             if not (math.isfinite(seconds) and 0 <= seconds <= LONGEST_SLEEP):
@@ -90,7 +90,7 @@ class ControlClient:
     """
 
     def __init__(self, address: str, timeout: float = 30.0) -> None:
-        self._address = address
+        self.address = address
         host, _, port = address.rpartition(":")
         try:
             if not port.isdigit():
@@ -136,8 +136,8 @@ class ControlClient:
             line = self._file.readline()
             reply = json.loads(line) if line.endswith(b"\n") else None
         except (OSError, ValueError) as error:
-            raise InstrumentError(f"the bench at {self._address} does not answer: {error}") from None
+            raise InstrumentError(f"the bench at {self.address} does not answer: {error}") from None
         if not isinstance(reply, dict) or "error" in reply or "ok" not in reply:
             what = reply.get("error", reply) if isinstance(reply, dict) else "it has gone"
-            raise InstrumentError(f"the bench at {self._address}: {what}")
+            raise InstrumentError(f"the bench at {self.address}: {what}")
         return reply["ok"]

@@ -44,7 +44,7 @@ def main() -> None:
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     complaint: type[Exception] = usage_error.__mro__[1]
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="labthermo", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except complaint as error:
         text = getattr(error, "format_message", error.__str__)()

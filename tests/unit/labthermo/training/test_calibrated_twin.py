@@ -32,7 +32,7 @@ def go(trainer: CalibratedTwin, device, budget: int = 1000, number: int = 0) -> 
     return number
 
 
-@pytest.mark.parametrize("seed", [0, 1, 3])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_it_learns_a_sine_on_a_hidden_sample_and_the_nominal_model_does_not_transfer(seed: int) -> None:
     trainer, device, task = trainer_and_device(seed)
     naive = trainer.screened()

@@ -28,7 +28,7 @@ class Owner:
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs: not a later one with its id, nor what is left until its parent looks."""
+        """Whether that very process still runs: not a later one with its id, nor a zombie of it."""
         import psutil
 
         try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_set_moves_one_channel_through_guard_and_leaves_it_there(control: Contro
     assert (done.returncode, done.stdout) == (0, "p1 = -12 mV\n"), done.stderr
     log = control.read_log()
     moves = [e for e in log if e.channel == "p1" and e.quantity == "voltage"]
-    steps = [abs(b.at_sample - a.at_sample) for a, b in zip(moves, moves[1:], strict=False)]
+    steps = [abs(b.at_sample - a.at_sample) for a, b in pairwise(moves)]
     assert len(steps) >= 6
     assert max(steps) <= 2e-3 * (1 + 1e-9)
     assert settings(log)["p1"] == pytest.approx(-12e-3, abs=1e-6)

@@ -28,6 +28,19 @@ def test_sine_trains_on_33_points_and_scores_on_201_with_end_points() -> None:
     assert task.score(task.score_targets) == 0.0
 
 
+def test_xor_has_four_corners_and_a_monotone_floor() -> None:
+    inputs = [Channel(n, "input", "V", -1e-3, 4e-3, window=(0.78e-3, 3.36e-3)) for n in ("x1", "x2")]
+    task = make_task("xor", [*inputs, Y])
+    assert len(np.unique(task.score_inputs, axis=0)) == 4
+    high = task.score_targets[:, 0] > 260e-6
+    differs = task.score_inputs[:, 0] != task.score_inputs[:, 1]
+    assert np.array_equal(high, differs)
+    # training.md, section 1: MSE 1/6 of the swing squared, so RMSE sqrt(2/3) of half the swing
+    assert task.floor() == pytest.approx(np.sqrt(2 / 3), abs=1e-6)
+    with pytest.raises(TaskError, match="needs two inputs; the device has 1"):
+        make_task("xor", [X, Y])
+
+
 def test_a_task_needs_windows_and_single_channels() -> None:
     with pytest.raises(TaskError, match="x has no window"):
         make_task("sine", [Channel("x", "input", "V"), Y])

@@ -70,6 +70,8 @@ def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
         return sine(channels)
     if text == "xor":
         return xor(channels)
+    if text == "csv:":
+        raise TaskError("the task csv: needs a file; write csv:FILE")
     if text.startswith("csv:"):
         return from_csv(Path(text.removeprefix("csv:")), channels, seed)
     raise TaskError(f"no task {text!r}; there are sine, xor and csv:FILE")

@@ -95,6 +95,8 @@ def test_a_bad_csv_is_one_line_that_names_file_row_and_column(tmp_path: Path, te
 
 
 def test_a_csv_that_is_missing_or_binary(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="write csv:FILE"):
+        make_task("csv:", [X, Y])
     with pytest.raises(TaskError, match="cannot be read"):
         make_task(f"csv:{tmp_path / 'none.csv'}", [X, Y])
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00x")

@@ -486,12 +486,11 @@ def _signals() -> Iterator[None]:
 class _Meter:
     """Counts committed points on a progress bar."""
 
-    def __init__(self, already: int) -> None:
+    def __init__(self) -> None:
         from labthermo.progress import Progress
 
         self.bar: Any = None
         self._make = Progress
-        self._already = already
 
     def total(self, total: int, what: str = "queries") -> None:
         self.bar = self._make(total, what)
@@ -510,7 +509,7 @@ class _recording:
     """A run being recorded: its end is always written, and the device is always parked."""
 
     def __init__(self, station: Station, journal: Journal) -> None:
-        self._meter = _Meter(journal.last_number() + 1)
+        self._meter = _Meter()
         self._run = station.resume(journal, on_point=self._meter.point)
 
     def __enter__(self) -> tuple[Run, _Meter]:
@@ -541,11 +540,7 @@ def _resume_command(folder: Path) -> str:
 
 
 def _new_run(station: Station, runs: Path, header: dict[str, Any]) -> _recording:
-    from labthermo.records.journal import Journal
-    from labthermo.run import new_run_id, run_folder
-
-    journal = Journal.create(run_folder(runs, new_run_id()), {**station.header(), **header})
-    return _recording(station, journal)
+    return _recording(station, station.new_journal(runs, header))
 
 
 def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str, Any]:

@@ -158,10 +158,13 @@ class Station:
         on_point: Callable[[Point], None] | None = None,
     ) -> Run:
         """Start a recorded run in a new folder of `runs`. header: what is to be kept beside the station's own."""
+        return self.resume(self.new_journal(runs, header, run_id), on_point=on_point)
+
+    def new_journal(self, runs: Path, header: Mapping[str, Any], run_id: str | None = None) -> Journal:
+        """The journal of a new run, in a new folder of `runs`, with this station's own header and the caller's."""
         from labthermo.records.journal import Journal
 
-        journal = Journal.create(run_folder(runs, run_id or new_run_id()), {**self.header(), **header})
-        return Run(self.device, journal, on_point=on_point)
+        return Journal.create(run_folder(runs, run_id or new_run_id()), {**self.header(), **header})
 
     def resume(self, journal: Journal, *, on_point: Callable[[Point], None] | None = None) -> Run:
         """Go on with a run whose journal is open for writing."""

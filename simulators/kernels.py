@@ -133,14 +133,13 @@ def rate(code, ua, ub, p, du, dp):
 
 
 @njit(cache=True)
-def _forces(code, reads, first, stoich_node, stoich, n_free, u, theta, injected, force, jac, size, du, dp):
-    """Net flow into every free node, its Jacobian, and the sum of magnitudes that sets its round-off.
+def _forces(code, reads, first, stoich_node, stoich, n_free, u, theta, injected, force, jac, du, dp):
+    """Net flow into every free node, its Jacobian.
 
-    u: (n_nodes,) all potentials. force, size: (n_free,); jac: (n_free, n_free).
+    u: (n_nodes,) all potentials. force: (n_free,); jac: (n_free, n_free).
     """
     for i in range(n_free):
         force[i] = injected[i]
-        size[i] = abs(injected[i])
         for j in range(n_free):
             jac[i, j] = 0.0
     for p in range(code.size):
@@ -149,7 +148,6 @@ def _forces(code, reads, first, stoich_node, stoich, n_free, u, theta, injected,
             i = stoich_node[p, k]
             if 0 <= i < n_free:
                 force[i] += stoich[p, k] * r
-                size[i] += abs(stoich[p, k] * r)
                 for m in range(2):
                     j = reads[p, m]
                     if j < n_free:
@@ -226,7 +224,7 @@ _GAMMA = 1.0 - 1.0 / math.sqrt(2.0)
 @njit(cache=True)
 def _newton(
     code, reads, first, stoich_node, stoich, capacity, u, theta, injected, tolerance, reach,
-    force, jac, size, du, dp, lu, pivot, step,
+    force, jac, du, dp, lu, pivot, step,
 ):  # fmt: skip
     """Newton from u, in place. Returns (converged, residual): converged only if u moved less than `reach`.
 
@@ -236,7 +234,7 @@ def _newton(
     start = u[:n].copy()
     last = np.inf
     for _ in range(30):
-        _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, size, du, dp)
+        _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, du, dp)
         lu[:, :] = jac
         if not _factor(lu, pivot):
             return False, np.inf
@@ -255,7 +253,7 @@ def _newton(
         last = moved
         if moved <= tolerance or stuck:
             # one more evaluation at the final point, for the residual and the stability check
-            _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, size, du, dp)
+            _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, du, dp)
             worst = 0.0
             for i in range(n):
                 worst = max(worst, abs(force[i]))
@@ -266,7 +264,7 @@ def _newton(
 @njit(cache=True)
 def _follow(
     code, reads, first, stoich_node, stoich, capacity, u, theta, injected, scale, tolerance, horizon, max_steps, seek,
-    force, jac, size, du, dp, lu, pivot,
+    force, jac, du, dp, lu, pivot,
 ):  # fmt: skip
     """Follow the relaxation from u (in place) with ROS2 and error control.
 
@@ -289,7 +287,7 @@ def _follow(
     attempts = 0
     while done < max_steps and attempts < 4 * max_steps:
         attempts += 1
-        _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, size, du, dp)
+        _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, du, dp)
         if not math.isfinite(h):
             # first step: a small fraction of the fastest diagonal time constant
             h = horizon
@@ -309,7 +307,7 @@ def _follow(
                     trial[:] = u
                     ok, residual = _newton(
                         code, reads, first, stoich_node, stoich, capacity, trial, theta, injected,
-                        1e-13 * scale, 3.0 * reach, force, jac, size, du, dp, lu, pivot, k2,
+                        1e-13 * scale, 3.0 * reach, force, jac, du, dp, lu, pivot, k2,
                     )  # fmt: skip
                     if ok and _is_stable(jac, capacity):
                         u[:] = trial
@@ -327,7 +325,6 @@ def _follow(
                         injected,
                         force,
                         jac,
-                        size,
                         du,
                         dp,
                     )
@@ -346,7 +343,7 @@ def _follow(
         trial[n:] = u[n:]
         for i in range(n):
             trial[i] = u[i] + h * k1[i]
-        _forces(code, reads, first, stoich_node, stoich, n, trial, theta, injected, force, jac, size, du, dp)
+        _forces(code, reads, first, stoich_node, stoich, n, trial, theta, injected, force, jac, du, dp)
         for i in range(n):
             k2[i] = force[i] - 2.0 * capacity[i] * k1[i]
         _solve(lu, pivot, k2)
@@ -381,7 +378,7 @@ def _follow(
             if w == 1 and (u[watched] > midpoint) != above:
                 above = not above
                 crossings[1] += 1
-    _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, size, du, dp)
+    _forces(code, reads, first, stoich_node, stoich, n, u, theta, injected, force, jac, du, dp)
     residual = 0.0
     for i in range(n):
         residual = max(residual, abs(force[i]))
@@ -420,7 +417,7 @@ def steady_states(
     batch, n = start.shape
     potentials = np.empty((batch, n))
     verdict, residual, stable = np.empty(batch, np.int64), np.empty(batch), np.empty(batch, np.bool_)
-    force, size, pivot = np.empty(n), np.empty(n), np.empty(n, np.int64)
+    force, pivot = np.empty(n), np.empty(n, np.int64)
     jac, lu = np.empty((n, n)), np.empty((n, n))
     du, dp = np.empty(MAX_READS), np.empty(MAX_PARAMETERS)
     u = np.empty(n + clamped.shape[1])
@@ -430,7 +427,7 @@ def steady_states(
         u[n:] = clamped[b]
         verdict[b], residual[b], stable[b], _ = _follow(
             code, reads, first, stoich_node, stoich, capacity, u, theta[b], injected[b], scale[b], tolerance,
-            np.inf, max_steps, True, force, jac, size, du, dp, lu, pivot,
+            np.inf, max_steps, True, force, jac, du, dp, lu, pivot,
         )  # fmt: skip
         potentials[b] = u[:n]
     return potentials, verdict, residual, stable
@@ -455,7 +452,7 @@ def relaxations(
     """Potentials at the given times (s, ascending, from 0), (batch, n_times, n_free)."""
     batch, n = start.shape
     out = np.empty((batch, times.size, n))
-    force, size, pivot = np.empty(n), np.empty(n), np.empty(n, np.int64)
+    force, pivot = np.empty(n), np.empty(n, np.int64)
     jac, lu = np.empty((n, n)), np.empty((n, n))
     du, dp = np.empty(MAX_READS), np.empty(MAX_PARAMETERS)
     u = np.empty(n + clamped.shape[1])
@@ -467,7 +464,7 @@ def relaxations(
             if times[t] > now:
                 _follow(
                     code, reads, first, stoich_node, stoich, capacity, u, theta[b], injected[b], scale[b], tolerance,
-                    times[t] - now, 10_000_000, False, force, jac, size, du, dp, lu, pivot,
+                    times[t] - now, 10_000_000, False, force, jac, du, dp, lu, pivot,
                 )  # fmt: skip
                 now = times[t]
             out[b, t] = u[:n]
@@ -512,13 +509,13 @@ def jacobians(code, reads, first, stoich_node, stoich, potentials, clamped, thet
     """dF/du at given potentials, (batch, n_free, n_free), A/V."""
     batch, n = potentials.shape
     out = np.empty((batch, n, n))
-    force, size, injected = np.empty(n), np.empty(n), np.zeros(n)
+    force, injected = np.empty(n), np.zeros(n)
     du, dp = np.empty(MAX_READS), np.empty(MAX_PARAMETERS)
     u = np.empty(n + clamped.shape[1])
     for b in range(batch):
         u[:n] = potentials[b]
         u[n:] = clamped[b]
-        _forces(code, reads, first, stoich_node, stoich, n, u, theta[b], injected, force, out[b], size, du, dp)
+        _forces(code, reads, first, stoich_node, stoich, n, u, theta[b], injected, force, out[b], du, dp)
     return out
 
 
@@ -534,14 +531,14 @@ def adjoints(code, reads, first, stoich_node, stoich, potentials, clamped, theta
     n_terminals = clamped.shape[1]
     g_theta, g_clamped = np.zeros(theta.shape), np.zeros((batch, n_terminals))
     g_injected = np.zeros((batch, n))
-    force, size, pivot = np.empty(n), np.empty(n), np.empty(n, np.int64)
+    force, pivot = np.empty(n), np.empty(n, np.int64)
     jac, lu = np.empty((n, n)), np.empty((n, n))
     du, dp = np.empty(MAX_READS), np.empty(MAX_PARAMETERS)
     u, lam = np.empty(n + n_terminals), np.empty(n)
     for b in range(batch):
         u[:n] = potentials[b]
         u[n:] = clamped[b]
-        _forces(code, reads, first, stoich_node, stoich, n, u, theta[b], injected[b], force, jac, size, du, dp)
+        _forces(code, reads, first, stoich_node, stoich, n, u, theta[b], injected[b], force, jac, du, dp)
         for i in range(n):
             lam[i] = -by_node[b, i]
             for j in range(n):

@@ -83,9 +83,8 @@ class NetworkTwin:
             max_nfev=iterations,
         )
         self.coordinates = result.x
-        _, jacobian = evaluate(result.x)
-        self._widths = np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian)))
-        misfit = evaluate(result.x)[0][: int(known.sum())]
+        self._widths = np.sqrt(np.diag(np.linalg.inv(result.jac.T @ result.jac)))
+        misfit = result.fun[: int(known.sum())]
         return float(np.mean(misfit**2))
 
     def parameters(self) -> dict[str, tuple[float, float, float]]:

@@ -2,6 +2,7 @@
 
 from simulators import conductors
 from simulators.conductors import Affine, Decades
-from simulators.network import Edge, Network
+from simulators.network import Network
+from simulators.processes import Edge, Flow, Reaction
 
-__all__ = ["Affine", "Decades", "Edge", "Network", "conductors"]
+__all__ = ["Affine", "Decades", "Edge", "Flow", "Network", "Reaction", "conductors"]

@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from labthermo.config import StationConfig
+from labthermo.config import StationConfig, Unknowns
+from labthermo.tangent import Tangent
 from simulators.mismatch import Mismatch
-from simulators.network import Edge, Network
+from simulators.network import Network
+from simulators.processes import Edge
 from simulators.sample import Chain, Sample, build_sample, reading_gradients, true_readings
+from simulators.tangent import measured_potentials, tangent
 
 Floats = NDArray[np.float64]
+
+JUMP = 1e-4  # eV; devices.md: charge jumps of 10 to 100 ueV
 
 
 class NetworkTwin:
@@ -28,14 +33,18 @@ class NetworkTwin:
     outputs, then nodes.
     """
 
-    def __init__(self, sample: Sample, uncertainty: float, control: bool = False) -> None:
+    def __init__(
+        self, sample: Sample, uncertainty: float, control: bool = False, unknowns: Unknowns | None = None
+    ) -> None:
         self._sample = sample
-        self._mismatch = Mismatch(sample.network, uncertainty, tied_rates=control)
+        self._mismatch = Mismatch(sample.network, uncertainty, control, unknowns, sample.gates)
         self._chain = Chain(sample)
         self._n = len(self._mismatch.names)
         self.names: tuple[str, ...] = (*self._mismatch.names, *self._chain.names)
-        self.coordinates: Floats = np.zeros(len(self.names))
-        self._widths: Floats = np.ones(len(self.names))
+        n = len(self.names)
+        self.coordinates: Floats = np.zeros(n)
+        self._covariance: Floats = np.eye(n)
+        self._prior: tuple[Floats, Floats] = (np.zeros(n), np.eye(n))  # mean, and square root of the inverse covariance
 
     def respond(self, knobs: Floats, inputs: Floats) -> Floats:
         """Readings, (batch, n_readings), each relaxed from 0."""
@@ -53,55 +62,105 @@ class NetworkTwin:
         ]
         return readings[:, : self._sample.n_outputs], np.stack(columns, axis=1)
 
-    def refit(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats, iterations: int = 12) -> float:
+    def tangent(self, knobs: Floats, inputs: Floats, readings: Floats, nudge: Floats | None = None) -> Tangent:
+        """The model made linear at measured `readings` (batch, n_readings); see :mod:`simulators.tangent`."""
+        network = self._mismatch.apply(self.coordinates[: self._n])
+        e = self.coordinates[self._n :]
+        clamps, full = self._chain.clamps(e, inputs), self._sample.full_knobs(knobs, inputs)
+        injected = self._sample.injected + self._sample.nudges(nudge, len(inputs))
+        potentials = measured_potentials(self._sample, network, clamps, full, injected, readings)
+        return tangent(self._sample, network, clamps, full, potentials, self._chain.gains(e))
+
+    def refit(
+        self,
+        knobs: Floats,
+        inputs: Floats,
+        readings: Floats,
+        sigma: Floats,
+        *,
+        start: Floats | None = None,
+        iterations: int = 12,
+    ) -> float:
         """Move the coordinates to the MAP estimate for measured `readings` (batch, n_readings) of given `sigma`.
 
-        NaN readings are left out. Returns chi-squared per reading at the estimate.
+        NaN readings are left out. Returns chi-squared per reading at the estimate. Where the twin is far off, sigma is
+        taken larger at first and brought down in factors of three: a misfit of a hundred sigma would pull the fit into
+        whatever valley lies nearest, not into the one that the prior prefers.
+
+        start: where to begin, (n,), instead of the present estimate.
         """
         known = np.isfinite(readings)
         if not known.any():
             return 0.0
-        warm: list[Floats | None] = [None]
-        cache: dict[bytes, tuple[Floats, Floats]] = {}
+        if start is not None:
+            self.coordinates = start
+        first = self._misfits(knobs, inputs, readings, sigma, known)
+        inflation = float(np.clip(np.sqrt(np.mean(first**2)) / 3.0, 1.0, 100.0))
+        while True:
+            self._descend(knobs, inputs, readings, sigma * inflation, known, iterations)
+            if inflation == 1.0:
+                break
+            inflation = max(1.0, inflation / 3.0)
+        self.condition(knobs, inputs, readings, sigma)
+        return float(np.mean(self._misfits(knobs, inputs, readings, sigma, known) ** 2))
 
-        def evaluate(point: Floats) -> tuple[Floats, Floats]:
-            key = point.tobytes()
-            if key not in cache:
-                cache.clear()
-                cache[key] = self._residuals(point, knobs, inputs, readings, sigma, known, warm)
-            return cache[key]
+    def condition(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats) -> None:
+        """Take these readings for what the present estimate rests on, without moving it; sets its covariance."""
+        known = np.isfinite(readings)
+        _, jacobian = self._residuals(self.coordinates, knobs, inputs, readings, sigma, known, [None])
+        self._covariance = np.asarray(np.linalg.inv(jacobian.T @ jacobian), dtype=float)
 
-        result = least_squares(
-            lambda p: evaluate(p)[0],
-            self.coordinates,
-            jac=cast(Any, lambda p: evaluate(p)[1]),  # scipy's annotation knows only the names of schemes
-            method="trf",
-            x_scale=1.0,
-            xtol=1e-4,
-            ftol=1e-4,
-            gtol=1e-6,
-            max_nfev=iterations,
-        )
-        self.coordinates = result.x
-        self._widths = np.sqrt(np.diag(np.linalg.inv(result.jac.T @ result.jac)))
-        misfit = result.fun[: int(known.sum())]
-        return float(np.mean(misfit**2))
+    def covariance(self) -> Floats:
+        """Of the coordinates, (n, n), a copy."""
+        return self._covariance.copy()
+
+    def draw(self, rng: np.random.Generator, width: float) -> Floats:
+        """Coordinates (n,) at random about the estimate, `width` times as far as the covariance says; 0: the prior's
+        mean."""
+        if width == 0:
+            return self._prior[0].copy()
+        return self.coordinates + width * np.linalg.cholesky(self._covariance) @ rng.standard_normal(len(self.names))
+
+    def sensitivity(self, knobs: Floats, inputs: Floats) -> tuple[Floats, Floats]:
+        """Readings (batch, n_readings) and their derivatives by the coordinates, (batch, n_readings, n)."""
+        predicted, blocks, _ = self._derivatives(self.coordinates, knobs, inputs, None)
+        return predicted, np.stack(blocks, axis=1)
+
+    def loosen(self) -> None:
+        """A charge may have jumped: what was learnt becomes the prior, with every dot's levels uncertain again.
+
+        By JUMP in common, about as much as a trap moves a dot that it sits beside. All else gets twice its width: what
+        was learnt is a valley that bends, and a Gaussian has none of that.
+        """
+        spread = 4.0 * self._covariance
+        for k, size in self._mismatch.common_levels.items():
+            spread[k, k] += (JUMP / size) ** 2
+        self._prior = (self.coordinates.copy(), np.asarray(np.linalg.cholesky(np.linalg.inv(spread)).T, dtype=float))
+        self._covariance = spread
 
     def parameters(self) -> dict[str, tuple[float, float, float]]:
         """Name -> (estimate, prior width, posterior width), in units of the prior width."""
         return {
             name: (float(value), 1.0, float(width))
-            for name, value, width in zip(self.names, self.coordinates, self._widths, strict=True)
+            for name, value, width in zip(self.names, self.coordinates, np.sqrt(np.diag(self._covariance)), strict=True)
         }
 
-    def state(self) -> dict[str, list[float]]:
-        """All that :meth:`restore` needs, JSON-able."""
-        return {"coordinates": self.coordinates.tolist(), "widths": self._widths.tolist()}
+    def state(self) -> dict[str, Any]:
+        """All that :meth:`restore` needs, JSON-able; the covariance is not in it (see :meth:`condition`)."""
+        mean, root = self._prior
+        plain = not mean.any()
+        return {
+            "coordinates": self.coordinates.tolist(),
+            "prior": None if plain else [mean.tolist(), root.tolist()],
+        }
 
-    def restore(self, state: Mapping[str, list[float]]) -> None:
-        """Become the twin that gave this state."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become the twin that gave this state, but for its covariance, which is the prior's until `condition`."""
+        n = len(self.names)
         self.coordinates = np.array(state["coordinates"], dtype=float)
-        self._widths = np.array(state["widths"], dtype=float)
+        mean, root = state["prior"] or (np.zeros(n), np.eye(n))
+        self._prior = (np.array(mean, dtype=float), np.array(root, dtype=float))
+        self._covariance = np.asarray(np.linalg.inv(self._prior[1].T @ self._prior[1]), dtype=float)
 
     def conductor_curves(self, knobs: Floats, bias: float) -> list[tuple[str, Floats, Floats]]:
         """(label, bias, current) of each nonlinear conductor at these knobs (n_knobs,), from 0 to `bias` (V).
@@ -110,10 +169,10 @@ class NetworkTwin:
         """
         network = self._mismatch.apply(self.coordinates[: self._n])
         curves = []
-        full = self._sample.full_knobs(np.atleast_2d(knobs))[0]
+        full = self._sample.full_knobs(np.atleast_2d(knobs), np.zeros((1, len(self._sample.inputs))))[0]
         theta = network.resolved(full)
         for p, edge in enumerate(network.processes):
-            if type(edge.law).mismatch.keys() == {"conductance"}:
+            if not isinstance(edge, Edge) or edge.reads or type(edge.law).mismatch.keys() == {"conductance"}:
                 continue  # a resistor's line says nothing
             alone = Network({}, ("a", "b"), [Edge("a", "b", edge.law)], network.knobs)
             alone = alone.with_values(theta[network.parameter_rows(p)], np.zeros_like(alone.weights))
@@ -127,12 +186,57 @@ class NetworkTwin:
     def _evaluate(self, point: Floats, knobs: Floats, inputs: Floats, start: Floats | None):
         z, e = point[: self._n], point[self._n :]
         network = self._mismatch.apply(z)
-        # a coarse relaxation: the end state is polished all the same, and a re-fit needs thousands of them
         state = network.steady_state(
-            self._chain.clamps(e, inputs), self._sample.full_knobs(knobs), start, self._sample.injected, tolerance=1e-2
+            self._chain.clamps(e, inputs), self._sample.full_knobs(knobs, inputs), start, self._sample.injected
         )
         truth = true_readings(self._sample, network, state)
         return self._chain.read(e, truth), state, network
+
+    def _descend(
+        self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats, known: NDArray[np.bool_], iterations: int
+    ) -> None:
+        warm: list[Floats | None] = [None]
+        cache: dict[bytes, tuple[Floats, Floats]] = {}
+
+        def evaluate(point: Floats) -> tuple[Floats, Floats]:
+            key = point.tobytes()
+            if key not in cache:
+                cache.clear()
+                cache[key] = self._residuals(point, knobs, inputs, readings, sigma, known, warm)
+            return cache[key]
+
+        self.coordinates = least_squares(
+            lambda p: evaluate(p)[0],
+            self.coordinates,
+            jac=cast(Any, lambda p: evaluate(p)[1]),  # scipy's annotation knows only the names of schemes
+            method="trf",
+            x_scale=1.0,
+            xtol=1e-4,
+            ftol=1e-4,
+            gtol=1e-6,
+            max_nfev=iterations,
+        ).x
+
+    def _misfits(
+        self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats, known: NDArray[np.bool_]
+    ) -> Floats:
+        return ((self.respond(knobs, inputs) - readings) / sigma)[known]
+
+    def _derivatives(
+        self, point: Floats, knobs: Floats, inputs: Floats, start: Floats | None
+    ) -> tuple[Floats, list[Floats], Floats]:
+        """Readings, their derivatives by the coordinates, one (batch, n) a reading, and the free potentials."""
+        predicted, state, network = self._evaluate(point, knobs, inputs, start)
+        z, e = point[: self._n], point[self._n :]
+        gain = self._chain.gains(e)
+        truth = true_readings(self._sample, network, state)
+        blocks = []
+        for r in range(len(self._sample.readings)):
+            gradients = reading_gradients(self._sample, network, state, r)
+            by_z = self._mismatch.pull_back(z, network, gradients, state.knobs) * gain[r]
+            by_e = self._chain.pull_back(e, r, truth[:, r], inputs, gradients)
+            blocks.append(np.hstack([by_z, by_e]))
+        return predicted, blocks, state.potentials
 
     def _residuals(
         self,
@@ -145,25 +249,17 @@ class NetworkTwin:
         warm: list[Floats | None],
     ) -> tuple[Floats, Floats]:
         """Weighted misfits, then the prior; and their Jacobian."""
-        predicted, state, network = self._evaluate(point, knobs, inputs, warm[0])
-        warm[0] = state.potentials
-        e = point[self._n :]
-        gain = self._chain.gains(e)
-        truth = true_readings(self._sample, network, state)
-        rows, blocks = [], []
-        for r in range(len(self._sample.readings)):
-            gradients = reading_gradients(self._sample, network, state, r)
-            by_z = self._mismatch.pull_back(network, gradients, state.knobs) * gain[r]
-            by_e = self._chain.pull_back(e, r, truth[:, r], inputs, gradients)
-            use = known[:, r]
-            rows.append(((predicted[:, r] - readings[:, r]) / sigma[:, r])[use])
-            blocks.append((np.hstack([by_z, by_e]) / sigma[:, r, None])[use])
-        return (
-            np.concatenate([*rows, point]),
-            np.vstack([*blocks, np.eye(len(point))]),
-        )
+        predicted, derivatives, warm[0] = self._derivatives(point, knobs, inputs, warm[0])
+        mean, root = self._prior
+        rows = [((predicted[:, r] - readings[:, r]) / sigma[:, r])[known[:, r]] for r in range(len(derivatives))]
+        blocks = [(block / sigma[:, r, None])[known[:, r]] for r, block in enumerate(derivatives)]
+        return np.concatenate([*rows, root @ (point - mean)]), np.vstack([*blocks, root])
 
 
 def build_twin(config: StationConfig, control: bool = False) -> NetworkTwin:
     """The twin of a station's device as designed; it knows nothing of the station's `simulation` section."""
-    return NetworkTwin(build_sample(config, control), config.device.uncertainty, control)
+    sample, device = build_sample(config, control), config.device
+    if device.unknowns.crosstalk and not sample.gates:
+        what = f"{config.device_file.name} does not say which gates are neighbours; add `gates` to it"
+        raise config.error(("device", "unknowns", "crosstalk"), what)
+    return NetworkTwin(sample, device.uncertainty, control, device.unknowns)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 
-from simulators import kernels
+from simulators import laws
 from simulators.conductors import (
     Affine,
     BlockingLevel,
@@ -25,22 +25,24 @@ from simulators.conductors import (
     GaussianNdc,
     Linear,
     SingleLevel,
+    constants,
     flat_parameters,
     without_ndc,
 )
-from simulators.network import Edge, Network
+from simulators.network import Network
+from simulators.processes import Edge
 
-E = kernels.ELEMENTARY_CHARGE
+E = laws.ELEMENTARY_CHARGE
 ONE = 1.0 / E  # a rate that carries 1 A per unit of current in units of e
-UNIT_T = 1.0 / kernels.BOLTZMANN_EV  # the temperature at which kT/e is 1 V
+UNIT_T = 1.0 / laws.BOLTZMANN_EV  # the temperature at which kT/e is 1 V
 REFERENCE = BlockingLevel((2.0, 12.0), (ONE, ONE), (ONE, 0.02 * ONE), UNIT_T)
 
 
 def evaluate(law: Conductor, ua: float, ub: float) -> tuple[float, np.ndarray, np.ndarray]:
     """Current, its derivatives by both potentials, and by every parameter."""
     values = np.array([float(value) for _, _, value in flat_parameters(law)])  # type: ignore[arg-type]
-    du, dp = np.full(kernels.MAX_READS, np.nan), np.full(kernels.MAX_PARAMETERS, np.nan)
-    current = kernels.rate(law.code, ua, ub, values, du, dp)
+    du, dp = np.full(laws.MAX_READS, np.nan), np.full(laws.MAX_PARAMETERS, np.nan)
+    current = laws.rate(law.code, np.array([ua, ub]), 2, values, constants(law), 0, du, dp, True)
     return current, du[:2], dp[: len(values)]
 
 
@@ -131,7 +133,7 @@ def occupied(x: Decimal) -> Decimal:
 def master_equation(*p: Decimal) -> Decimal:
     """Stationary current out of the left lead: physics.md's form, from the occupations of the three states."""
     ua, ub = p[9:]
-    kt = Decimal(kernels.BOLTZMANN_EV) * p[6]
+    kt = Decimal(laws.BOLTZMANN_EV) * p[6]
     shift = p[7] * ua + p[8] * ub
     ratios, terms = [], []
     for level, gl, gr in ((p[0], p[2], p[4]), (p[1], p[3], p[5])):
@@ -145,7 +147,7 @@ def master_equation(*p: Decimal) -> Decimal:
 
 def single_level(*p: Decimal) -> Decimal:
     ua, ub = p[6:]
-    kt = Decimal(kernels.BOLTZMANN_EV) * p[3]
+    kt = Decimal(laws.BOLTZMANN_EV) * p[3]
     level = p[0] + p[4] * ua + p[5] * ub
     window = occupied((level - ua) / kt) - occupied((level - ub) / kt)
     return Decimal(E) * p[1] * p[2] / (p[1] + p[2]) * window
@@ -321,7 +323,7 @@ def knobbed(law: Conductor, knobs: tuple[str, ...]) -> Network:
 
 def test_a_positive_plunger_lowers_the_level():
     """Lever -0.05 eV/V: at -60 mV a known dot is 3 meV higher and shut, at +60 mV it is 3 meV lower and open."""
-    kt = kernels.BOLTZMANN_EV * 1.5
+    kt = laws.BOLTZMANN_EV * 1.5
     net = knobbed(SingleLevel(Affine(2e-3, {"p": -0.05}), 1e9, 1e9, 1.5), ("p",))
     state = net.steady_state([[1e-3, 0.0]] * 3, knobs=[[-0.06], [0.0], [0.04]])
     shut, rest, open_ = net.currents(state)[:, 0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labthermo.config import Unknowns
 from simulators.conductors import Affine, BlockingLevel, Decades, GaussianNdc, Linear, SingleLevel
 from simulators.mismatch import Mismatch
 from simulators.network import Network
@@ -85,9 +86,10 @@ def test_nothing_changes_sign_or_kind(tied: bool):
         assert sample.knobs == net.knobs
 
 
-def test_pull_back_equals_differences():
+@pytest.mark.parametrize("unknowns", [Unknowns(), Unknowns(crosstalk=0.2, lead_levers=0.05, temperature=0.1)])
+def test_pull_back_equals_differences(unknowns: Unknowns):
     net = mixed()
-    drawn = Mismatch(net, 0.1)
+    drawn = Mismatch(net, 0.1, unknowns=unknowns, gates=[["l", "p", "r"]])
     rng = np.random.default_rng(2)
     knobs = rng.uniform(-0.1, 0.1, (5, 3))
     inputs = np.column_stack([np.linspace(0.1, 0.5, 5), np.zeros(5)])
@@ -103,7 +105,7 @@ def test_pull_back_equals_differences():
         z = size * rng.standard_normal(len(drawn.names))
         sample = drawn.apply(z)
         state = sample.steady_state(inputs, knobs)
-        found = drawn.pull_back(sample, sample.adjoint(state, by_node, by_flow), knobs)
+        found = drawn.pull_back(z, sample, sample.adjoint(state, by_node, by_flow), knobs)
         expected = np.empty_like(found)
         for k in range(len(z)):
             step = np.zeros_like(z)
@@ -111,6 +113,20 @@ def test_pull_back_equals_differences():
             expected[:, k] = (loss(z + step) - loss(z - step)) / 2e-5
         assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
         assert np.all(np.abs(expected).max(axis=0) > 0)  # every coordinate does something
+
+
+def test_neighbours_act_on_each_others_place_and_farther_gates_less():
+    net = mixed()
+    drawn = Mismatch(net, 0.1, unknowns=Unknowns(crosstalk=0.2), gates=[["l", "p", "r"]])
+    z = np.zeros(len(drawn.names))
+    z[drawn.names.index("crosstalk of l at p")] = 1.5
+    z[drawn.names.index("crosstalk of r at l")] = -1.0
+    at_own_place = {knob: net.weights[:, column] for column, knob in enumerate(net.knobs)}
+    weights = dict(zip(net.knobs, drawn.apply(z).weights.T, strict=True))
+    assert weights["p"] == pytest.approx(at_own_place["p"])
+    assert weights["l"] == pytest.approx(at_own_place["l"] + 1.5 * 0.2 * at_own_place["p"])
+    assert weights["r"] == pytest.approx(at_own_place["r"] - 0.2**2 * at_own_place["l"])
+    assert sum(name.startswith("crosstalk") for name in drawn.names) == 6
 
 
 def test_a_barrier_keeps_the_ratio_of_the_rates_that_it_moves():

@@ -216,4 +216,4 @@ def test_wired_sample_keeps_the_order_of_the_station_file():
     assert sample.leads == ("lo",)
     assert sample.sign == -1.0
     assert sample.injected == pytest.approx([50e-15])  # electrons: drawn from the node raises u
-    assert np.array_equal(sample.full_knobs(CHECK_POINT[None])[0], CHECK_POINT)
+    assert np.array_equal(sample.full_knobs(CHECK_POINT[None], np.zeros((1, 1)))[0], CHECK_POINT)

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 from scipy.special import expit
 
 from labthermo.expressivity import monotone_floor
-from simulators import kernels
+from simulators import kernels, laws
 from simulators.conductors import Affine, BlockingLevel, Decades, GaussianNdc, Linear, SingleLevel, flat_parameters
-from simulators.network import Edge, Network
+from simulators.network import Network
 from simulators.network_file import read_network
+from simulators.processes import Edge
 
-E = kernels.ELEMENTARY_CHARGE
+E = laws.ELEMENTARY_CHARGE
 ONE = 1.0 / E  # a rate that carries 1 A per unit of current in units of e
-UNIT_T = 1.0 / kernels.BOLTZMANN_EV  # the temperature at which kT/e is 1 V
+UNIT_T = 1.0 / laws.BOLTZMANN_EV  # the temperature at which kT/e is 1 V
 EXAMPLE = Path(__file__).parents[3] / "examples" / "sine" / "ndc_dots.yaml"
 # devices.md, device A: (plunger, left, right) of each dot, V
 CHECK_POINT = np.array(
@@ -191,7 +193,7 @@ def gaussian(ua: np.ndarray, ub: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 def blocking(ua: np.ndarray, ub: np.ndarray, p: np.ndarray) -> np.ndarray:
     """From the occupations of (empty, conducting, blocked): what the left lead gives and takes back."""
-    kt, shift = kernels.BOLTZMANN_EV * p[6], p[7] * ua + p[8] * ub
+    kt, shift = laws.BOLTZMANN_EV * p[6], p[7] * ua + p[8] * ub
     x_l, x_r = np.array([ua - shift - p[:2], ub - shift - p[:2]]) / kt
     f_l = expit(x_l)
     enter = p[2:4] * f_l + p[4:6] * expit(x_r)
@@ -253,20 +255,23 @@ def test_the_random_networks_do_have_several_branches():
     assert several >= 3
 
 
+@njit
+def dense_solve(n: int, a: np.ndarray, b: np.ndarray) -> bool:
+    return kernels._dense_solve(n, a, b)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 12])
 def test_linear_solve_equals_lapack_where_rows_must_be_exchanged(n: int):
-    """Networks with NDC are not diagonally dominant, so pivoting is the rule."""
+    """Where the fixed pattern loses a pivot, Gauss with pivoting takes over."""
     rng = np.random.default_rng(n)
-    exchanged = 0
     for _ in range(50):
         a, b = rng.normal(size=(n, n)), rng.normal(size=n)
-        lu, pivot, x = a.copy(), np.empty(n, np.int64), b.copy()
-        assert kernels._factor(lu, pivot)
-        kernels._solve(lu, pivot, x)
-        exchanged += int(np.sum(pivot != np.arange(n)))
-        assert np.abs(a @ x - b).max() <= 1e-10 * np.linalg.cond(a)
-    assert n == 1 or exchanged > 20
-    assert not kernels._factor(np.zeros((n, n)), np.empty(n, np.int64))
+        if n > 1:
+            a[0, 0] = 0.0
+        x = b.copy()
+        assert dense_solve(n, a.ravel().copy(), x)
+        assert x == pytest.approx(np.linalg.solve(a, b), rel=1e-8, abs=1e-9)
+    assert not dense_solve(n, np.zeros(n * n), np.ones(n))
 
 
 # --- gradients
@@ -531,7 +536,7 @@ def test_a_carried_sweep_shows_hysteresis():
         assert state.stable.all()
     loop = np.abs(rising.potentials[:, 0] - falling.potentials[::-1, 0])
     assert 0.1 < (loop > 0.3).mean() < 0.9
-    assert np.array_equal(falling.potentials[-1], rising.potentials[0])
+    assert np.abs(falling.potentials[-1] - rising.potentials[0]).max() < 1e-20  # 0 V, and next to it
     # without carry every input starts from the given state
     assert np.abs(fresh.potentials - falling.potentials[::-1]).max() < 1e-9
 
@@ -544,10 +549,12 @@ def test_at_a_fold_the_verdict_holds_on_both_sides():
     y = 10 * drop * np.exp(-((drop / 0.2) ** 2))
     offset = np.array([-1e-2, -1e-4, -1e-6, -1e-8, 1e-8, 1e-6, 1e-4, 1e-2])
     inputs = np.column_stack([drop + y + offset, 0 * offset])
-    state = net.steady_state(inputs, start=[y])
+    state = net.steady_state(inputs, start=[y], tolerance=1e-3)  # the nearer the fold, the finer the step must be
     assert set(state.verdict) == {"settled"}
     assert state.stable.all()
     assert list(state.potentials[:, 0] > 0.5) == [True] * 4 + [False] * 4
+    usual = net.steady_state(inputs[[0, -1]], start=[y])
+    assert list(usual.potentials[:, 0] > 0.5) == [True, False]
     # the distance from the fold grows, and relaxation slows down, with the square root
     gap = state.potentials[:4, 0] - y - offset[:4]
     assert gap[1:3] / gap[2:4] == pytest.approx([10, 10], rel=0.05)

@@ -133,6 +133,7 @@ def test_state_and_restore_are_exact():
     other = build_twin(config)
     other.restore(json.loads(json.dumps(twin.state())))
     assert np.array_equal(other.coordinates, twin.coordinates)
+    other.condition(knobs, inputs, readings, sigmas(27))
     assert other.parameters() == twin.parameters()
     assert np.array_equal(other.respond(knobs, inputs), twin.respond(knobs, inputs))
     # and goes on as the other would

@@ -8,9 +8,10 @@ have no validators, so both are read back here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from instruments.transport import Line, check_span, parse_reading
+from instruments.transport import Line, check_span, parse_reading, qcodes_driver
 from labthermo.errors import ComplianceError, InstrumentError, ReadbackError
 from labthermo.instrument import Reading
 
@@ -43,7 +44,9 @@ class Keithley2450:
 
     measured = frozenset({"current"})
 
-    def __init__(self, name: str, address: str, *, timeout: float = 5.0, source_range: float = 0.2) -> None:
+    def __init__(
+        self, name: str, address: str, *, timeout: float = 5.0, visa: str = "@py", source_range: float = 0.2
+    ) -> None:
         """Open the instrument and read its state; nothing changes.
 
         `source_range` (V; 20 mV, 200 mV, 2 V, 20 V or 200 V) is taken when the source is first prepared, with the
@@ -57,9 +60,12 @@ class Keithley2450:
         self._asked_range = source_range
         self._prepared = False
         self._cycles: float | None = None
-        self._line: Line[Driver] = Line(name, address, timeout, "2450", Driver)
+        self._line: Line[Driver] = Line(
+            name, address, timeout, "2450", qcodes_driver(Driver), visa=visa, compounds=True
+        )
         self.identity = self._line.identity
         self.rebooted = self._line.rebooted
+        self.incidents = self._line.incidents
         try:
             if "_source_voltage" not in self._line.driver.submodules:  # the driver leaves itself half built
                 raise InstrumentError(f"{name} ({address}): is not in its SCPI command set; set it on the front panel")
@@ -74,7 +80,7 @@ class Keithley2450:
 
     def _adopt(self) -> None:
         """Take over an output that is on, if it is in a state that this adapter would have made."""
-        state = self._line.ask(":SOUR:FUNC?;:SENS:FUNC?;:SOUR:VOLT:RANG:AUTO?;:SENS:CURR:RANG:AUTO?")
+        state = self._line.ask_agreeing(":SOUR:FUNC?;:SENS:FUNC?;:SOUR:VOLT:RANG:AUTO?;:SENS:CURR:RANG:AUTO?")
         self._prepared = state.replace('"', "") == "VOLT;CURR:DC;0;0"
 
     def _prepare(self) -> None:
@@ -86,11 +92,11 @@ class Keithley2450:
                 f"{self.name}: its output is on, but not as a fixed-range voltage source that measures current; "
                 "look at it, and switch it off by hand"
             )
-        self._line.drain_errors()
-        driver = self._line.driver
-        with self._line.guarded("prepare"):
+
+        def prepare() -> None:
             # High impedance first: in the NORMal off state the instrument clamps the sample to 0 V. The driver has no
             # parameter for it. Source ranges stay fixed: a change with the output on overshoots by up to 250 mV.
+            driver = self._line.driver
             driver.write(":OUTP:SMOD HIMP")
             driver.sense_function("current")
             driver.source_function("voltage")
@@ -99,9 +105,14 @@ class Keithley2450:
             driver.source.read_back_enabled(False)
             driver.sense.four_wire_measurement(False)
             driver.sense.count(1)
+
+        def found_range() -> float:
+            return _nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
+
+        self._line.drain_errors()
+        self._source_range = self._line.write_until("prepare", prepare, found_range, lambda _: False)
         errors = self._line.drain_errors()
-        self._source_range = _nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
-        off_state = self._line.ask(":OUTP:SMOD?").strip()
+        off_state = self._line.ask_agreeing(":OUTP:SMOD?").strip()
         if errors or self._source_range != self._asked_range or not off_state.startswith("HIMP"):
             raise InstrumentError(
                 f"{self.name}: could not be prepared: range {self._source_range:g} V, off state {off_state}, {errors}"
@@ -117,11 +128,14 @@ class Keithley2450:
         _check(channel)
         check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         self._prepare()
-        driver = self._line.driver
-        with self._line.guarded("set voltage"):
-            driver.source.voltage(voltage)
-        got = self.voltage(channel)
-        if not abs(got - voltage) <= self.voltage_resolution(channel):
+        close = self.voltage_resolution(channel)
+        got = self._line.set(
+            f"set {voltage:g} V",
+            lambda: self._line.driver.source.voltage(voltage),
+            lambda: self.voltage(channel),
+            lambda got: abs(got - voltage) <= close,
+        )
+        if not abs(got - voltage) <= close:
             errors = self._line.drain_errors()
             raise ReadbackError(f"{self.name}: set to {voltage:g} V but reads back {got:g} V; errors: {errors}")
 
@@ -141,14 +155,16 @@ class Keithley2450:
         _check(channel)
         return SOURCE_RESOLUTION[self._source_range if self._prepared else self._asked_range]
 
-    def set_compliance(self, current: float) -> None:
+    def set_compliance(self, current: float, channel: str = "output") -> None:
         """Set the current limit (A, 1 nA .. 1.05 A) with ``SOUR:VOLT:ILIM``; read back within 1 %."""
         self._prepare()
         self._line.drain_errors()
-        driver = self._line.driver
-        with self._line.guarded("set compliance"):
-            driver.source.limit(current)
-        got = self.compliance()
+        got = self._line.set(
+            f"set a limit of {current:g} A",
+            lambda: self._line.driver.source.limit(current),
+            self.compliance,
+            lambda got: math.isclose(got, current, rel_tol=LIMIT_TOLERANCE),
+        )
         errors = self._line.drain_errors()
         if errors or not math.isclose(got, current, rel_tol=LIMIT_TOLERANCE):
             raise ComplianceError(
@@ -156,11 +172,11 @@ class Keithley2450:
                 "A limit must be more than 0.1 % of the current measuring range: prepare that first."
             )
 
-    def compliance(self) -> float:
+    def compliance(self, channel: str = "output") -> float:
         """Get the current limit (A) in force, from ``SOUR:VOLT:ILIM?``."""
         return self._line.ask_number(":SOUR:VOLT:ILIM?")
 
-    def prepare_current_range(self, current: float) -> None:
+    def prepare_current_range(self, current: float, channel: str = "output") -> None:
         """Set the smallest current measuring range that holds `current` (A, up to 1 A). Only with the output off."""
         scale = next((scale for scale in CURRENT_NOISE if abs(current) <= scale), None)
         if scale is None:
@@ -168,40 +184,45 @@ class Keithley2450:
         if self.output_is_on():
             raise InstrumentError(f"{self.name}: the current range changes only with the output off")
         self._prepare()
+
+        def choose() -> None:
+            self._line.driver.sense.auto_range(False)
+            self._line.driver.sense.range(scale)
+
+        def found_range() -> float:
+            return _nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
+
         self._line.drain_errors()
-        driver = self._line.driver
-        with self._line.guarded("set current range"):
-            driver.sense.auto_range(False)
-            driver.sense.range(scale)
+        found = self._line.write_until(
+            f"choose the {scale:g} A range", choose, found_range, lambda found: found == scale
+        )
         errors = self._line.drain_errors()
-        found = _nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
         if errors or found != scale:
             raise InstrumentError(f"{self.name}: asked for the {scale:g} A range, has {found:g} A; errors: {errors}")
         self._current_range = scale
 
-    def output_on(self) -> None:
+    def output_on(self, channel: str = "output") -> None:
         """Connect the output (``OUTP ON``), as a voltage source at its programmed voltage."""
         self._prepare()
-        self._switch(True)
+        self._switch(True, self._line.set)
 
-    def output_off(self) -> None:
+    def output_off(self, channel: str = "output") -> None:
         """Disconnect the output, to high impedance (``OUTP:SMOD HIMP``, ``OUTP OFF``), whatever state it is in."""
         self._line.write(":OUTP:SMOD HIMP")  # without it the instrument clamps to 0 V instead of letting go
-        self._switch(False)
+        self._switch(False, self._line.write_until)
 
-    def _switch(self, on: bool) -> None:
-        driver = self._line.driver
-        with self._line.guarded("switch output"):
-            driver.output_enabled(on)
-        if self.output_is_on() is not on:
+    def _switch(self, on: bool, send: Callable[..., bool]) -> None:
+        doing = f"switch output {'on' if on else 'off'}"
+        is_on = send(doing, lambda: self._line.driver.output_enabled(on), self.output_is_on, lambda is_on: is_on is on)
+        if is_on is not on:
             errors = self._line.drain_errors()
             raise ReadbackError(f"{self.name}: the output would not switch {'on' if on else 'off'}; errors: {errors}")
 
-    def output_is_on(self) -> bool:
+    def output_is_on(self, channel: str = "output") -> bool:
         """Get whether the output is connected (``OUTP?``)."""
-        return self._line.ask(":OUTP?").strip() == "1"
+        return self._line.ask_agreeing(":OUTP?", _switch) == "1"
 
-    def measure_current(self, integration_time: float) -> Reading:
+    def measure_current(self, integration_time: float, channel: str = "output") -> Reading:
         """Measure the current (A, up to 105 % of the range), integrating for at most `integration_time` (s).
 
         The output's state, the reading and whether the source is limiting come in one round trip. At most 10 and at
@@ -210,18 +231,31 @@ class Keithley2450:
         cycles = self._fitting_cycles(integration_time)
         if cycles != self._cycles:
             self._change_cycles(cycles)
-        query = ":OUTP?;:MEAS? 'defbuffer1';:SOUR:VOLT:ILIM:TRIP?"
-        fields = self._line.ask(query).split(";")
-        if fields[0] == "0":
+        query, again = (f":OUTP?;:{verb}? 'defbuffer1';:SOUR:VOLT:ILIM:TRIP?" for verb in ("MEAS", "FETC"))
+        measured = self._line.ask_agreeing(query, self._parse_measurement, again)
+        if measured is None:
+            self._line.drain_errors()  # the measurement was refused, and left an entry
             raise InstrumentError(f"{self.name}: its output is off; there is no current to measure")
-        with self._line.guarded(query):
-            if len(fields) != 3 or fields[0] != "1" or fields[2] not in ("0", "1"):
-                raise InstrumentError(f"{self.name}: {query!r} gave {';'.join(fields)!r}")
-            reading = parse_reading(fields[1], f"{self.name} current", scientific=True)
-        limiting = fields[2] == "1"
+        reading, limiting = measured
         return Reading(reading.value, "compliance") if limiting and reading.flag == "ok" else reading
 
-    def current_noise(self, integration_time: float) -> float:
+    def _parse_measurement(self, reply: str) -> tuple[Reading, bool] | None:
+        """The reading, and whether the source is limiting; None with the output off, whatever else is answered then.
+
+        (At high impedance ``MEAS?`` answers nothing, while ``FETC?`` still has the last reading in the buffer.)
+        """
+        fields = reply.split(";")
+        if fields[0] == "0" and len(fields) in (1, 2, 3):
+            return None
+        if len(fields) != 3 or fields[0] != "1" or fields[2] not in ("0", "1"):
+            raise InstrumentError(f"{self.name}: {reply!r} is no measurement")
+        return parse_reading(fields[1], f"{self.name} current", scientific=True), fields[2] == "1"
+
+    def refuse_reboot(self) -> None:
+        """Raise InstrumentError if it has been switched off and on since it was opened (``*ESR?``)."""
+        self._line.refuse_reboot()
+
+    def current_noise(self, integration_time: float, channel: str = "output") -> float:
         """Get the standard deviation (A) of one such reading on the present range; white noise is assumed."""
         return CURRENT_NOISE[self._current_range] / math.sqrt(self._fitting_cycles(integration_time))
 
@@ -229,10 +263,12 @@ class Keithley2450:
         return min(max(integration_time * self._line_frequency, SHORTEST_CYCLES), LONGEST_CYCLES)
 
     def _change_cycles(self, cycles: float) -> None:
-        driver = self._line.driver
-        with self._line.guarded("set NPLC"):
-            driver.sense.nplc(cycles)
-        found = self._line.ask_number(":SENS:CURR:NPLC?")
+        found = self._line.write_until(
+            f"set {cycles:g} NPLC",
+            lambda: self._line.write(f":SENS:CURR:NPLC {cycles:g}"),
+            lambda: self._line.ask_number(":SENS:CURR:NPLC?"),
+            lambda found: math.isclose(found, cycles, rel_tol=1e-4),
+        )
         if not math.isclose(found, cycles, rel_tol=1e-4):
             errors = self._line.drain_errors()
             raise InstrumentError(f"{self.name}: asked for {cycles:g} NPLC, found {found:g}; errors: {errors}")
@@ -242,6 +278,13 @@ class Keithley2450:
     def close(self) -> None:
         """Let go of the instrument without moving anything. Closing twice does nothing."""
         self._line.close()
+
+
+def _switch(reply: str) -> str:
+    """``0`` or ``1``."""
+    if reply.strip() not in ("0", "1"):
+        raise InstrumentError(f"{reply!r} is neither 0 nor 1")
+    return reply.strip()
 
 
 def _check(channel: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from instruments.transport import Line, parse_reading
+from instruments.transport import Line, parse_reading, qcodes_driver
 from labthermo.errors import InstrumentError
 from labthermo.instrument import Reading
 
@@ -39,14 +39,17 @@ class Keysight34465A:
 
     measured = frozenset({"voltage"})
 
-    def __init__(self, name: str, address: str, *, timeout: float = 5.0) -> None:
+    def __init__(self, name: str, address: str, *, timeout: float = 5.0, visa: str = "@py") -> None:
         """Open the instrument and read its state; nothing changes but its display, cleared by the driver."""
         from qcodes.instrument_drivers.Keysight import Keysight34465A as Driver
 
         self.name = name
-        self._line: Line[Driver] = Line(name, address, timeout, "34465A", Driver)
+        self._line: Line[Driver] = Line(
+            name, address, timeout, "34465A", qcodes_driver(Driver), visa=visa, compounds=True
+        )
         self.identity = self._line.identity
         self.rebooted = self._line.rebooted
+        self.incidents = self._line.incidents
         try:
             self._line_frequency = self._line.ask_number("SYST:LFR?")
             self._range = self._line.ask_number("SENS:VOLT:DC:RANG?")
@@ -67,9 +70,9 @@ class Keysight34465A:
         scale = next((scale for scale in RANGES if abs(voltage) <= scale * (OVERRANGE if scale < 1000 else 1)), None)
         if scale is None:
             raise InstrumentError(f"{self.name}: no range holds {voltage:g} V; the highest is 1000 V")
-        self._line.drain_errors()
-        driver = self._line.driver
-        with self._line.guarded("configure"):
+
+        def configure() -> None:
+            driver = self._line.driver
             driver.sense_function("DC Voltage")
             driver.autorange("OFF")
             driver.range(scale)
@@ -78,9 +81,14 @@ class Keysight34465A:
             driver.sample.count(1)
             driver.write("SENS:VOLT:DC:IMP:AUTO ON")  # the driver has no parameter for it
             driver.autozero("ONCE")
+
+        def found_range() -> float:
+            return self._line.ask_number("SENS:VOLT:DC:RANG?")
+
+        self._line.drain_errors()
+        found = self._line.write_until("configure", configure, found_range, lambda _: False)
         self._set_cycles = None
         errors = self._line.drain_errors()
-        found = self._line.ask_number("SENS:VOLT:DC:RANG?")
         if errors or not math.isclose(found, scale):
             raise InstrumentError(f"{self.name}: asked for the {scale:g} V range, found {found:g} V; errors: {errors}")
         self._range = scale
@@ -90,9 +98,13 @@ class Keysight34465A:
         cycles = self._fitting_cycles(integration_time)
         if cycles != self._set_cycles:
             self._change_cycles(cycles)
-        reply = self._line.ask("READ?")
-        with self._line.guarded("READ?"):
-            return parse_reading(reply, f"{self.name} voltage", scientific=True)
+        return self._line.ask_agreeing(
+            "READ?", lambda reply: parse_reading(reply, f"{self.name} voltage", scientific=True), again="FETC?"
+        )
+
+    def refuse_reboot(self) -> None:
+        """Raise InstrumentError if it has been switched off and on since it was opened (``*ESR?``)."""
+        self._line.refuse_reboot()
 
     def voltage_noise(self, integration_time: float) -> float:
         """Get the standard deviation (V) of one such reading on the present range, from the resolution table."""
@@ -104,10 +116,12 @@ class Keysight34465A:
         return max((cycles for cycles in self._cycles if cycles <= longest), default=self._cycles[0])
 
     def _change_cycles(self, cycles: float) -> None:
-        driver = self._line.driver
-        with self._line.guarded("set NPLC"):
-            driver.NPLC(cycles)
-        found = self._line.ask_number("SENS:VOLT:DC:NPLC?")
+        found = self._line.write_until(
+            f"set {cycles:g} NPLC",
+            lambda: self._line.write(f"SENS:VOLT:DC:NPLC {cycles:g}"),  # the driver's asks for the aperture first
+            lambda: self._line.ask_number("SENS:VOLT:DC:NPLC?"),
+            lambda found: math.isclose(found, cycles),
+        )
         if not math.isclose(found, cycles):
             errors = self._line.drain_errors()
             raise InstrumentError(f"{self.name}: asked for {cycles:g} NPLC, found {found:g}; errors: {errors}")

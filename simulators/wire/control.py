@@ -1,7 +1,10 @@
 """The control port of a served bench: time, log and faults, one JSON object a line each way, on loopback.
 
-Requests: ``{"do": "now"}``, ``{"do": "addresses"}``, ``{"do": "sleep", "seconds": 1.5}``,
-``{"do": "log", "after": 0}``, ``{"do": "fault", "instrument": "dmm", "kind": "silent", "after": 3, "count": 1}``.
+Requests: ``{"do": "now"}``, ``{"do": "addresses"}``, ``{"do": "sleep", "seconds": 1.5}``, ``{"do": "messages"}`` (that
+the instruments have got so far), ``{"do": "log", "after": 0}``,
+``{"do": "fault", "on": "dmm", "kind": "silent", "after": 3, "count": 1}`` (the keys are those of
+:mod:`labthermo.faults`, the same as in a station file; `instrument` is another word for `on`),
+``{"do": "risk", "instrument": "dmm", "probability": 0.05, "kinds": ["digit"], "seed": 1}``.
 Replies: ``{"ok": ...}`` or ``{"error": "..."}``.
 """
 
@@ -15,21 +18,18 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from labthermo.errors import InstrumentError
-from simulators.faults import Fault, FaultyInstrument
+from labthermo.faults import read_fault
+from simulators.faults import Chance, FaultyInstrument, FaultyWorld, inject
 from simulators.wire.world import LogEntry
 
 LONGEST_SLEEP = 1e6  # s of bench time in one request
 PAGE = 20_000  # log entries in one reply
 
 
-class ControlledBench(Protocol):
+class ControlledBench(FaultyWorld, Protocol):
     """What the control port needs of a bench."""
 
     log: list[LogEntry]
-
-    def now(self) -> float: ...
-
-    def wait(self, duration: float) -> None: ...
 
 
 class ControlPort:
@@ -59,6 +59,8 @@ class ControlPort:
     def _do(self, do: str, **detail: Any) -> Any:
         if do == "now":
             return self._bench.now()
+        if do == "messages":
+            return sum(instrument.messages for instrument in self._instruments.values())
         if do == "addresses":
             return self.addresses()
         if do == "sleep":
@@ -71,12 +73,19 @@ class ControlPort:
             after = int(detail.get("after", 0))
             return [asdict(entry) for entry in self._bench.log[after : after + PAGE]]
         if do == "fault":
+            if "instrument" in detail:
+                detail["on"] = detail.pop("instrument")
+            inject(read_fault(detail), self._instruments, self._bench)
+            return None
+        if do == "risk":
             name = detail.pop("instrument")
             if name not in self._instruments:
                 raise ValueError(f"no instrument {name!r}; there are {', '.join(self._instruments)}")
-            self._instruments[name].inject(Fault(**detail))
+            if "kinds" in detail:
+                detail["kinds"] = tuple(detail["kinds"])
+            self._instruments[name].risk(Chance(**detail))
             return None
-        raise ValueError(f"cannot do {do!r}; there are now, addresses, sleep, log and fault")
+        raise ValueError(f"cannot do {do!r}; there are now, messages, addresses, sleep, log, fault and risk")
 
 
 class ControlClient:
@@ -114,6 +123,10 @@ class ControlClient:
         """Let bench time pass, s."""
         self._ask(do="sleep", seconds=max(0.0, duration))
 
+    def messages(self) -> int:
+        """How many messages all instruments have been sent so far."""
+        return self._ask(do="messages")
+
     def read_log(self) -> list[LogEntry]:
         """The Bench's own log so far."""
         entries: list[LogEntry] = []
@@ -121,9 +134,13 @@ class ControlClient:
             entries += [LogEntry(**entry) for entry in page]
         return entries
 
-    def inject(self, instrument: str, kind: str, **detail: Any) -> None:
-        """Inject a fault; see :class:`simulators.faults.Fault`."""
-        self._ask(do="fault", instrument=instrument, kind=kind, **detail)
+    def inject(self, on: str, kind: str, **detail: Any) -> None:
+        """Inject a fault on an instrument or a channel; `detail` are the keys of :mod:`labthermo.faults`."""
+        self._ask(do="fault", on=on, kind=kind, **detail)
+
+    def risk(self, instrument: str, **detail: Any) -> None:
+        """Let every reply go wrong by chance; see :class:`simulators.faults.Chance`."""
+        self._ask(do="risk", instrument=instrument, **detail)
 
     def close(self) -> None:
         """Let go; the bench lives on. Closing twice does nothing."""

@@ -240,8 +240,9 @@ class Keithley2450Personality(ScpiPersonality):
 
     @command(_SOURCE + "FUNCtion[:MODE]")
     def _set_source_function(self, argument: str) -> None:
+        function = read_choice(argument, ("VOLTage", "CURRent"))
         self._enter_off_state()  # as the manual warns: changing the function switches the output off
-        self._source_function = read_choice(argument, ("VOLTage", "CURRent"))
+        self._source_function = function
 
     @command(_SOURCE + "VOLTage[:LEVel][:IMMediate][:AMPLitude]?")
     def _get_level(self, argument: str = "") -> str:

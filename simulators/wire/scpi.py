@@ -16,13 +16,15 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 LINE_CAP = 64 * 1024  # bytes; a longer message is thrown away whole
+REMEMBERED = 500  # messages, of at most as many characters
 QUEUE_LENGTH = 20  # errors; the last one then becomes -350
 
 MESSAGES = {
@@ -34,6 +36,8 @@ MESSAGES = {
     -113: "Undefined header",
     -114: "Header suffix out of range",
     -161: "Invalid block data",
+    -211: "Trigger ignored",
+    -214: "Trigger deadlock",
     -221: "Settings conflict",
     -222: "Data out of range",
     -224: "Illegal parameter value",
@@ -166,7 +170,8 @@ def read_floats(arguments: tuple[str, ...]) -> list[float]:
     return [read_number(argument) for argument in arguments]
 
 
-def read_channels(text: str) -> list[int] | None:
+@lru_cache(1024)  # the same few are asked for again and again
+def read_channels(text: str) -> tuple[int, ...] | None:
     """The channels of ``(@1,3:5)``; None if `text` is no channel list."""
     found = _CHANNELS.fullmatch(text.strip())
     if found is None:
@@ -177,7 +182,7 @@ def read_channels(text: str) -> list[int] | None:
         if not first.strip().isdigit() or (last and not last.strip().isdigit()):
             raise ScpiError(-102, text)
         channels.extend(range(int(first), int(last or first) + 1))
-    return channels
+    return tuple(channels)
 
 
 def short_form(name: str) -> str:
@@ -250,7 +255,11 @@ class _Entry:
 
 
 class ScpiPersonality(ABC):
-    """One instrument's end of the wire: give :meth:`handle` a message, get its reply."""
+    """One instrument's end of the wire: give :meth:`handle` a message, get its reply.
+
+    Beside the standard event register there is one more, `event_register` with `event_mask`, for what a maker calls
+    measurement or extended events; ``*CLS`` clears it. The personality sets its bits, and answers for it.
+    """
 
     identity: str
     settings: ClassVar[tuple[Setting, ...]] = ()
@@ -258,8 +267,11 @@ class ScpiPersonality(ABC):
     integer_form: ClassVar[str] = "{:+d}"
     error_form: ClassVar[str] = '{code:+d},"{message}"'
     no_error: ClassVar[str] = '+0,"No error"'
+    terminator: ClassVar[str] = "\n"  # of a reply
     channels: ClassVar[int] = 1  # highest numeric suffix
     splits_compounds: ClassVar[bool] = True
+    messages: ClassVar[Mapping[int, str]] = MESSAGES  # with the maker's own, whose codes are positive
+    event_bit: ClassVar[int] = 0  # of the status byte: set while `event_register` has a bit of `event_mask`
     _table: ClassVar[tuple[_Entry, ...]] = ()
     _defaults: ClassVar[dict[str, Any]] = {}
 
@@ -280,7 +292,9 @@ class ScpiPersonality(ABC):
         self.values: dict[tuple[str, int], Any] = {}
         self._event_status = 128  # power-on bit
         self._event_enable = self._service_enable = 0
+        self.event_register = self.event_mask = 0
         self._found: dict[str, tuple[_Entry, tuple[int, ...]]] = {}  # headers already matched
+        self._apart: dict[str, list[tuple[str, list[str]]]] = {}  # messages already taken apart
 
     @abstractmethod
     def reset(self) -> None:
@@ -292,11 +306,12 @@ class ScpiPersonality(ABC):
         self.errors.clear()
         self._event_status = 128
         self._event_enable = self._service_enable = 0
+        self.event_register = self.event_mask = 0
 
     # ------------------------------------------------------------------------------------------------- messages
 
     def handle(self, message: bytes) -> bytes | None:
-        """Execute one message (without its newline); its reply with a newline, or None if it has none."""
+        """Execute one message (without its newline); its reply with its terminator, or None if it has none."""
         if len(message) > LINE_CAP:
             self.fail(-363)
             return None
@@ -304,12 +319,19 @@ class ScpiPersonality(ABC):
         if "#" not in text:
             text = text.strip()
         replies = []
-        for header, arguments in self._units(text):
+        units = self._apart.get(text)
+        if units is None:
+            units = list(self._units(text))
+            if len(text) <= REMEMBERED:
+                if len(self._apart) >= REMEMBERED:
+                    self._apart.clear()
+                self._apart[text] = units
+        for header, arguments in units:
             try:
                 reply = self._execute(header, arguments)
             except ScpiError as error:
                 self.fail(error.code)
-                if error.code > -200:  # a command error: what follows can no longer be trusted
+                if -200 < error.code < 0:  # a command error: what follows can no longer be trusted
                     break
             except Exception:  # a defect of the simulation must show, but not kill the other instruments
                 logging.getLogger("simulators.wire").exception("%s: on %r", self.identity, text)
@@ -317,7 +339,7 @@ class ScpiPersonality(ABC):
             else:
                 if reply is not None:
                     replies.append(reply)
-        return (";".join(replies) + "\n").encode("latin-1") if replies else None
+        return (";".join(replies) + self.terminator).encode("latin-1") if replies else None
 
     def _units(self, text: str) -> Iterator[tuple[str, list[str]]]:
         """Header and arguments of each command of a message, compounds resolved to their full path."""
@@ -406,7 +428,7 @@ class ScpiPersonality(ABC):
         """One entry of the error queue as this instrument prints it."""
         if code == 0:
             return self.no_error
-        return self.error_form.format(code=code, message=MESSAGES.get(code, MESSAGES[-300]))
+        return self.error_form.format(code=code, message=self.messages.get(code, MESSAGES[-300]))
 
     @command("SYSTem:ERRor[:NEXT]?")
     def _next_error(self) -> str:
@@ -428,7 +450,7 @@ class ScpiPersonality(ABC):
     @command("*CLS")
     def _clear_status(self) -> None:
         self.errors.clear()
-        self._event_status = 0
+        self._event_status = self.event_register = 0
 
     @command("*ESR?")
     def _read_event_status(self) -> str:
@@ -454,6 +476,7 @@ class ScpiPersonality(ABC):
     @command("*STB?")
     def _read_status_byte(self) -> str:
         status = (4 if self.errors else 0) | (32 if self._event_status & self._event_enable else 0)
+        status |= self.event_bit if self.event_register & self.event_mask else 0
         return self.integer_form.format(status | (64 if status & self._service_enable else 0))
 
     @command("*OPC")

@@ -1,4 +1,4 @@
-"""TCP servers for the instruments of a bench, all on one event loop.
+"""TCP servers and serial ports for the instruments of a bench, all on one event loop.
 
 One loop means that no two instruments touch the shared world at once. The loop runs in a daemon thread
 (:class:`Servers`), so that a program and its simulated bench can share a process; :meth:`Servers.call` lets the
@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar, runtime_checkable
 
 from simulators.wire.scpi import LINE_CAP, bytes_missing
+from simulators.wire.serial_port import SerialPersonality, SerialPort
+from simulators.wire.trickle import send_in_pieces
 
 _T = TypeVar("_T")
 _TALK = "talk to a client"
@@ -45,10 +48,21 @@ async def serve(
 ) -> asyncio.Server:
     """Serve one instrument at `host`; port 0 takes a free one. Many may connect: they are in `clients` meanwhile."""
     connected = set() if clients is None else clients
+    hang_up: Callable[[], None] | None = getattr(getattr(personality, "personality", personality), "hang_up", None)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _name_this_task()
+        if not getattr(personality, "admit", lambda: True)():
+            # closed with a reset, as if nobody had ever listened
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            return
         connected.add(writer)
+
+        async def send(part: bytes) -> None:
+            writer.write(part)
+            await writer.drain()
+
         # A reply and the next query would wait for each other's acknowledgement for 40 ms with Nagle's algorithm.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -59,11 +73,12 @@ async def serve(
                 else:
                     reply = personality.handle(message)
                 if reply is not None:
-                    writer.write(reply)
-                    await writer.drain()
+                    await send_in_pieces(reply, send)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client has gone, perhaps in mid-message: its own business
         finally:
+            if hang_up is not None:  # what a client left half said is dropped
+                hang_up()
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
@@ -112,6 +127,7 @@ class Servers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._servers: dict[str, asyncio.Server] = {}
+        self._ports: dict[str, SerialPort] = {}
         self._clients: set[asyncio.StreamWriter] = set()
 
     def start(self) -> None:
@@ -129,11 +145,12 @@ class Servers:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where each instrument listens, as a VISA resource name."""
-        return {
+        """Where each instrument listens, as a VISA resource name; a serial one at ``ASRL/dev/pts/3::INSTR``."""
+        sockets = {
             name: "TCPIP0::{}::{}::SOCKET".format(*server.sockets[0].getsockname()[:2])
             for name, server in self._servers.items()
         }
+        return sockets | {name: port.address for name, port in self._ports.items()}
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Run `function` on the loop's thread, between two commands, and return its result."""
@@ -164,13 +181,20 @@ class Servers:
         self.stop()
 
     async def _open(self) -> None:
-        for name, personality in self._personalities.items():
-            self._servers[name] = await serve(personality, host=self._host, clients=self._clients)
+        for name, responder in self._personalities.items():
+            instrument = getattr(responder, "personality", responder)
+            if isinstance(instrument, SerialPersonality):
+                self._ports[name] = SerialPort(instrument, responder)
+            else:
+                self._servers[name] = await serve(responder, host=self._host, clients=self._clients)
 
     async def _close(self) -> None:
         def talks() -> list[asyncio.Task[object]]:
             return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
+        for port in self._ports.values():
+            await port.close()
+        self._ports.clear()
         # A task of any other name is accepting a connection. Python 3.11 forgets to close that if its server has gone.
         while any(task.get_name() != _TALK for task in talks()):
             await asyncio.sleep(0)

@@ -1,9 +1,9 @@
 """What an instrument on the wire may ask of the world it stands in.
 
 :class:`simulators.bench.Bench` is the one world there is. A *port* is one physical connector of one instrument,
-named ``instrument.channel``: ``gates.ch24``, ``drain.output``, ``dmm.input``. Values are at the connector: the
-world knows what is behind it (dividers, preamplifiers, the device), the personality knows its own ranges,
-quantisation, offset and noise.
+named ``instrument.channel``: ``gates.ch24``, ``drain.output``, ``dmm.input``, ``pump.output``, ``reader.a1``. Values
+are at the connector: the world knows what is behind it (dividers, preamplifiers, the device), the personality knows its
+own ranges, quantisation, offset and noise.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class LogEntry:
     """One event at one connector.
 
     time: s, bench time; port: ``gates.ch01``; channel: the device channel behind it, "" if none; quantity:
-    ``voltage``, ``connected`` or ``limit``; programmed: as told; actual: at the connector; at_sample: behind dividers,
-    in the device's own sign (V; equal to `actual` for the other quantities).
+    ``voltage``, ``connected``, ``limit`` or ``flow`` (L/s); programmed: as told; actual: at the connector; at_sample:
+    behind dividers, in the device's own sign (V; what was programmed for a flow; else equal to `actual`).
     """
 
     time: float
@@ -76,4 +76,19 @@ class World(Protocol):
 
     def measure_current(self, port: str, aperture: float) -> tuple[float, bool]:
         """Let `aperture` seconds pass; mean current out of the source at `port`, A; whether it is limiting."""
+        ...
+
+    def pump(self, port: str, programmed: float, actual: float, lasts: float) -> None:
+        """`actual` L/s now flow out of the syringe at `port`, for `lasts` s at most, having been told `programmed`.
+
+        Negative is into the syringe. Logged with its time, as is the end of a flow that ends by itself.
+        """
+        ...
+
+    def temperature(self, port: str) -> float:
+        """The temperature where the sensor at `port` sits, K; 0 if none is plugged in. No time passes."""
+        ...
+
+    def absorbance(self, port: str, wavelength: float) -> float:
+        """The absorbance of what is in the well or cuvette at `port` now, at `wavelength` (m)."""
         ...

@@ -98,7 +98,7 @@ def test_either_reset_gives_the_same_answer_on_a_device_with_one_state(device, r
         (Query({}, [1e-3, math.inf]), QueryError),
         (Query({}, [[1e-3, 1e-3]]), QueryError),
         (Query({}, INPUTS, reset="twist"), QueryError),
-        (Query({}, INPUTS, nudge=np.zeros((3, 1))), QueryError),
+        (Query({}, INPUTS, nudge=np.zeros((3, 7))), QueryError),
         (Query({}), QueryError),
     ],
 )
@@ -106,6 +106,20 @@ def test_what_does_not_fit_is_refused_in_one_line(device, query, error):
     with pytest.raises(error) as refused:
         device.query(query)
     assert "\n" not in str(refused.value)
+
+
+def test_a_nudge_moves_the_output_where_there_is_a_current_source_and_is_refused_elsewhere(station):
+    nudge = np.full((3, 1), 1e-11)  # A into some 3.3 Mohm
+    if station.backend != "model":
+        with pytest.raises(QueryError, match="no current source"):
+            station.device.query(Query(KNOBS, INPUTS, nudge=nudge))
+        return
+    with pytest.raises(QueryError, match="nothing can be injected there"):
+        station.device.query(Query(KNOBS, INPUTS, nudge=np.full((3, 2), 1e-11)))
+    free = station.device.query(Query(KNOBS, INPUTS, reset="park"))
+    nudged = station.device.query(Query(KNOBS, INPUTS, nudge=nudge, reset="park"))
+    rise = nudged.outputs - free.outputs
+    assert np.all((rise > 15e-6) & (rise < 45e-6))
 
 
 def test_a_stream_gives_the_batch_in_parts_one_input_each_on_a_bench(station):

@@ -74,15 +74,6 @@ def test_an_instrument_can_be_opened_again_and_twice(name, open_adapter):
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_a_real_instrument_is_announced(name, bench, open_adapter, caplog):
-    personality = bench.personalities[name]
-    personality.identity = personality.identity.replace("SIM-", "0")
-    adapter = open_adapter(name)
-    assert not adapter.identity.simulated
-    assert "has not met its hardware" in caplog.text
-
-
-@pytest.mark.parametrize("name", ADAPTERS)
 def test_a_stopped_bench_is_an_error_at_once(name, bench, open_adapter):
     adapter = open_adapter(name)
     bench.servers.stop()
@@ -277,6 +268,23 @@ def test_smu_off_is_high_impedance_and_never_a_clamp(bench, open_adapter):
         smu.measure_current(0.02)
     smu.output_off()
     assert smu.voltage("output") == 0.5
+
+
+@pytest.mark.parametrize("measured_before", [False, True])
+def test_smu_off_is_no_doubt_about_the_line_whatever_was_measured_before(measured_before, bench, open_adapter):
+    """With the output off the measurement is refused, and a fetch answers with a stale reading, if there is one."""
+    smu = prepared(open_adapter)
+    smu.set_voltage("output", 0.5)
+    if measured_before:
+        smu.output_on()
+        smu.measure_current(0.02)
+        smu.output_off()
+    with pytest.raises(InstrumentError, match="its output is off"):
+        smu.measure_current(0.02)
+    assert not smu.incidents
+    assert not bench.personalities["drain"].errors
+    smu.output_on()
+    assert smu.measure_current(0.02).flag == "ok"
 
 
 def test_smu_range_never_changes_with_the_output_on(bench, open_adapter):

@@ -11,9 +11,9 @@ import pytest
 from instruments.keysight34465a import Keysight34465A
 from instruments.qdac2 import Qdac2
 from labthermo.config import load_station
-from labthermo.errors import InstrumentError
+from labthermo.errors import InstrumentError, ParameterError
+from labthermo.faults import REPLIES, read_fault
 from simulators.bench import WireTwin, build_wire_twin
-from simulators.faults import KINDS, Fault
 from simulators.wire.control import ControlClient
 
 STATION = Path(__file__).parents[2] / "examples" / "sine" / "station.yaml"
@@ -83,36 +83,32 @@ def test_no_bench_there_is_one_clear_line() -> None:
             ControlClient(bad)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("reboot", "doubled")])
-def test_a_bad_reply_is_an_error_and_never_a_value(twin: WireTwin, client: ControlClient, kind: str) -> None:
+@pytest.mark.parametrize("kind", REPLIES)
+def test_a_bad_reply_is_never_a_value_and_is_asked_again(twin: WireTwin, client: ControlClient, kind: str) -> None:
     meter = Keysight34465A("dmm", client.addresses["dmm"], timeout=0.3)
     try:
         meter.prepare_voltage_range(5.0)
-        meter.measure_voltage(0.02)
-        client.inject("dmm", kind, after=1, delay=0.6)
-        meter.measure_voltage(0.02)  # the good one before
-        with pytest.raises(InstrumentError, match="dmm"):
-            meter.measure_voltage(0.02)
-        with pytest.raises(InstrumentError):  # and the line stays closed: nothing late is taken for an answer
-            meter.measure_voltage(0.02)
+        good = meter.measure_voltage(0.02)
+        client.inject("dmm", kind, after=2, **({"delay": 0.6} if kind == "late" else {}))
+        for _ in range(4):
+            reading = meter.measure_voltage(0.02)
+            assert reading.flag == "ok"
+            assert abs(reading.value - good.value) < 0.02  # noise
+        assert len(meter.incidents) == 1
+        assert "line opened anew" in meter.incidents[0]
     finally:
         meter.close()
-    again = Keysight34465A("dmm", client.addresses["dmm"])
-    try:
-        assert again.measure_voltage(0.02).flag == "ok"
-    finally:
-        again.close()
 
 
-def test_a_doubled_reply_is_found_out_at_the_next_query(client: ControlClient) -> None:
-    meter = Keysight34465A("dmm", client.addresses["dmm"], timeout=0.3)
+def test_a_line_that_stays_bad_is_an_error_and_closes(client: ControlClient) -> None:
+    meter = Keysight34465A("dmm", client.addresses["dmm"], timeout=0.1)
     try:
         meter.prepare_voltage_range(5.0)
-        meter.measure_voltage(0.02)
-        client.inject("dmm", "doubled")
-        with pytest.raises(InstrumentError, match="dmm"):  # noqa: PT012
-            for _ in range(2):  # the second reply may still be on its way at the first
-                meter.measure_voltage(0.02)
+        client.inject("dmm", "truncated", count=1000)
+        with pytest.raises(InstrumentError, match="dmm"):
+            meter.measure_voltage(0.02)
+        with pytest.raises(InstrumentError, match="closed"):
+            meter.measure_voltage(0.02)
     finally:
         meter.close()
 
@@ -129,8 +125,33 @@ def test_a_reboot_is_silent_but_the_world_sees_it(twin: WireTwin, client: Contro
     assert [round(e.programmed, 6) for e in moves[-2:]] == [0.05, 0.0]
 
 
-def test_faults_queue_and_count() -> None:
-    with pytest.raises(ValueError, match="count"):
-        Fault("silent", count=0)
-    with pytest.raises(ValueError, match="no fault 'x'"):
-        Fault("x")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"kind": "silent", "count": 0}, "count"),
+        ({"kind": "x"}, "'x' is unknown"),
+        ({"kind": "late", "delay": "2 m"}, "delay"),
+        ({"kind": "late", "factor": 3}, "unknown key"),
+        ({"kind": "silent", "after": 1, "at": "1 s"}, "by count .* or by time"),
+        ({"kind": "slow", "factor": 0.5}, "at least 1"),
+        ({"kind": "drift"}, "rate: is missing"),
+        ({}, "kind: is missing"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused_in_one_line(keys: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ParameterError, match=complaint) as refused:
+        read_fault({"on": "dmm", **keys})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("on", "kind", "complaint"),
+    [
+        ("dmm", "stall", "cannot have"),
+        ("none", "silent", "no fault on 'none'"),
+        ("none", "stuck", "no fault on 'none'"),
+    ],
+)
+def test_a_fault_that_cannot_be_had_is_refused(client: ControlClient, on: str, kind: str, complaint: str) -> None:
+    with pytest.raises(InstrumentError, match=complaint):
+        client.inject(on, kind)

@@ -215,7 +215,7 @@ def test_blocks():
 
 
 def test_channel_lists():
-    assert read_channels("(@3,5:7)") == [3, 5, 6, 7]
+    assert read_channels("(@3,5:7)") == (3, 5, 6, 7)
     assert read_channels("3") is None
     with pytest.raises(ScpiError, match="-102"):
         read_channels("(@3,)")

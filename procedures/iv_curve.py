@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from labthermo.channel import Channel
-from labthermo.device import Query, Status, channels_of
-from labthermo.errors import ParameterError
+from labthermo.choice import Readout, choose, ends, held, line, readout
+from labthermo.device import channels_of
 from labthermo.expressivity import find_ndc
 from labthermo.procedure import Procedure
-from labthermo.quantity import format_quantity, quantity
+from labthermo.quantity import quantity
 from labthermo.run import Run
 
 
@@ -41,20 +41,18 @@ class IvCurve(Procedure):
         return 2 * self.points
 
     def execute(self, run: Run) -> None:
-        inputs = channels_of(run.device, "input")
-        column, swept, place, read, start, stop = self._plan(run.device.channels)
-        bias = np.linspace(start, stop, self.points)
+        swept, read, bias = self._plan(run.device.channels)
+        stand = held(run.device.channels, "", "")
         for label, values in (("up", bias), ("down", bias[::-1])):
-            asked = np.zeros((self.points, len(inputs)))
-            asked[:, column] = values
-            response = run.query(Query(inputs=asked), purpose=f"iv {label}")
-            table = np.hstack([response.nodes, response.outputs])[:, place]
-            sigma = np.hstack([response.node_sigma, response.sigma])[:, place]
-            good = np.array([s is Status.SETTLED for s in response.status]) & np.isfinite(table)
+            (query,) = line(run.device.channels, swept, values, stand)
+            response = run.query(query, purpose=f"iv {label}")
+            column = [c.name for c in channels_of(run.device, "input")].index(swept.name)
+            table, sigma = read.of(response)
+            good = np.isfinite(table)
             regions = find_ndc(values[good], table[good], sigma[good], self.confidence) if good.sum() > 2 else []
             run.event(
                 "iv",
-                label=f"{swept.name} to {read.name}, swept {label}",
+                label=f"{swept.name} to {read.channel.name}, swept {label}",
                 voltage=response.inputs[:, column].tolist(),
                 current=table.tolist(),
                 sigma=sigma.tolist(),
@@ -62,30 +60,9 @@ class IvCurve(Procedure):
                 regions=[{"start": r.start, "stop": r.stop, "confidence": r.confidence} for r in regions],
             )
 
-    def _plan(self, channels: Sequence[Channel]) -> tuple[int, Channel, int, Channel, float, float]:
-        """Column and channel of the input, place and channel of the reading (nodes first), start and stop (V)."""
-        column, swept = _pick([c for c in channels if c.kind == "input"], self.input, "input")
-        readings = [c for kind in ("node", "output") for c in channels if c.kind == kind]
-        place, read = _pick(readings, self.reading, "node or output")
-        window = swept.window or (swept.minimum, swept.maximum)
-        start = window[0] if self.start is None else self.start
-        stop = window[1] if self.stop is None else self.stop
-        if start == stop:
-            raise ParameterError(f"iv_curve: start and stop are both {format_quantity(start, 'V')}; choose two values")
-        for name, value in (("start", start), ("stop", stop)):
-            if not swept.minimum <= value <= swept.maximum:
-                low, high = format_quantity(swept.minimum, "V"), format_quantity(swept.maximum, "V")
-                raise ParameterError(
-                    f"iv_curve: {name}: {format_quantity(value, 'V')} is outside the limits {low} to {high} of"
-                    f" {swept.name}; ask for less"
-                )
-        return column, swept, place, read, start, stop
-
-
-def _pick(channels: Sequence[Channel], name: str, what: str) -> tuple[int, Channel]:
-    if not name and channels:
-        return 0, channels[0]
-    for k, channel in enumerate(channels):
-        if channel.name == name:
-            return k, channel
-    raise ParameterError(f"iv_curve: no {what} {name!r}; there are {', '.join(c.name for c in channels) or 'none'}")
+    def _plan(self, channels: Sequence[Channel]) -> tuple[Channel, Readout, np.ndarray]:
+        """The input, the reading, and the values of the input on the way up, V."""
+        _, swept = choose(channels, ["input"], self.input, f"{self.name}: input")
+        read = readout(channels, self.reading, f"{self.name}: reading")
+        start, stop = ends(swept, self.start, self.stop, f"{self.name}: start, stop")
+        return swept, read, np.linspace(start, stop, self.points)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from labthermo.forecast import Forecast
+
 _TARGET, _MEASURED, _FLOOR, _CONTROL = "#d1495b", "#1f6f8b", "#9a9a9a", "#c98a00"
 _PHASES = ("#1f6f8b", "#66a182", "#8d6a9f", "#2e4057", "#c98a00", "#b56576")
 _STYLE: dict[Any, Any] = {
@@ -115,6 +117,99 @@ def current_voltage(event: Mapping[str, Any]) -> str:
         return _svg(figure)
 
 
+def plan(found: Forecast) -> str:
+    """A forecast in two panels over bench time: where inputs and knobs would go, and how well each reading is known."""
+    with _drawing(height=5.4) as (figure, whole):
+        whole.remove()
+        above, below = figure.subplots(2, 1, sharex=True)
+        for number, travel in enumerate(found.travels):
+            end = (*travel.times, found.bench_time), (*travel.values, travel.values[-1])
+            colour = _PHASES[number % len(_PHASES)]
+            above.step(*end, where="post", linewidth=1.0, label=_shown(travel.channel), color=colour)
+        units = {travel.unit for travel in found.travels}
+        _engineering(above, "y", "set-points", units.pop() if len(units) == 1 else "")
+        for number, outlook in enumerate(found.outlooks):
+            colour = _PHASES[number % len(_PHASES)]
+            below.plot(
+                found.times, _array(outlook.each), ".", markersize=3, label=_shown(outlook.channel), color=colour
+            )
+        below.set_yscale("log")
+        below.yaxis.set_major_formatter(_plain_number)
+        below.yaxis.set_minor_formatter(_plain_number_between)
+        below.set_ylabel("|reading| / its sigma")
+        _engineering(below, "x", "bench time", "s")
+        for axes in (above, below):
+            if axes.get_legend_handles_labels()[0]:
+                _legend_above(axes)
+        return _svg(figure)
+
+
+def map_of(event: Mapping[str, Any]) -> str:
+    """A quantity over two axes: ``x`` (n,), ``y`` (m,), ``z`` (m, n), NaN where nothing was read (left blank).
+
+    Each axis has a name and a unit: ``x_name, x_unit`` and so on. ``lines``: pairs of (x, y), drawn over the map.
+    """
+    x, y, z = _array(event["x"]), _array(event["y"]), _array(event["z"])
+    with _drawing(height=4.6) as (figure, axes):
+        axes.grid(visible=False)
+        finite = z[np.isfinite(z)]
+        largest = float(np.max(np.abs(finite), initial=0.0))
+        # white is zero where a current flows both ways, so that its direction shows
+        both = bool(finite.size and finite.min() < -0.1 * largest and finite.max() > 0.1 * largest)
+        scale: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest} if both else {"cmap": "viridis"}
+        mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(z), shading="nearest", rasterized=True, **scale)
+        for (x0, y0), (x1, y1) in event.get("lines") or []:
+            axes.plot([x0, x1], [y0, y1], color="white", linewidth=3.0, solid_capstyle="round")
+            axes.plot([x0, x1], [y0, y1], color="#1d2329", linewidth=1.4, solid_capstyle="round")
+        axes.set_xlim(_edges(x))
+        axes.set_ylim(_edges(y))
+        _engineering(axes, "x", str(event["x_name"]), str(event["x_unit"]))
+        _engineering(axes, "y", str(event["y_name"]), str(event["y_unit"]))
+        bar = figure.colorbar(mesh, ax=axes, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.ax.yaxis.set_major_formatter(_prefixed(str(event["z_unit"])))
+        bar.set_label(_shown(str(event["z_name"])))
+        return _svg(figure)
+
+
+def curves(event: Mapping[str, Any]) -> str:
+    """Curves over one axis: ``curves`` with ``label, x, y`` and perhaps ``sigma`` (each (n,)), axes named as in a map.
+
+    A curve with ``join`` false is drawn as points. ``spans``: (start, stop) along x, shaded; ``levels``: label ->
+    value, drawn as lines across; ``log``: a logarithmic y axis.
+    """
+    import matplotlib
+
+    drawn = event["curves"]
+    many = matplotlib.colormaps["turbo"]
+    colours = _PHASES if len(drawn) <= len(_PHASES) else [many(0.05 + 0.9 * k / len(drawn)) for k in range(len(drawn))]
+    with _drawing() as (figure, axes):
+        for start, stop in event.get("spans") or []:
+            axes.axvspan(float(start), float(stop), color=_CONTROL, alpha=0.22, linewidth=0)
+        for colour, curve in zip(colours, drawn, strict=False):
+            at, value, sigma = _array(curve["x"]), _array(curve["y"]), _optional(curve.get("sigma"))
+            _points(
+                axes, at, value, sigma, join=bool(curve.get("join", True)), label=_shown(str(curve["label"])),
+                color=colour,
+            )  # fmt: skip
+        for number, (label, value) in enumerate((event.get("levels") or {}).items()):
+            colour = (_TARGET, _CONTROL, _FLOOR, _PHASES[3])[number % 4]
+            axes.axhline(float(value), color=colour, linestyle="--", linewidth=1.2, label=_shown(label))
+        if event.get("log"):
+            axes.set_yscale("log")
+        _engineering(axes, "x", str(event["x_name"]), str(event["x_unit"]))
+        _engineering(axes, "y", str(event["y_name"]), str(event["y_unit"]))
+        _legend_above(axes)
+        return _svg(figure)
+
+
+def _edges(at: np.ndarray) -> tuple[float, float]:
+    """The outer edges of pixels centred at these places, ascending."""
+    low, high = float(at.min()), float(at.max())
+    half = (high - low) / max(1, len(at) - 1) / 2 or 0.5
+    return low - half, high + half
+
+
 @contextmanager
 def _drawing(width: float = 7.4, height: float = 3.6) -> Iterator[tuple[Figure, Axes]]:
     import matplotlib
@@ -146,8 +241,11 @@ def _own_ids(tag: str, prefix: str) -> str:
     return tag.replace(' id="', f' id="{prefix}').replace("url(#", f"url(#{prefix}")
 
 
-def _points(axes: Axes, at: np.ndarray, value: np.ndarray, sigma: np.ndarray | None, *, join: bool = False) -> None:
-    style: dict[str, Any] = {"color": _MEASURED, "markersize": 3.2, "label": "measured"}
+def _points(
+    axes: Axes, at: np.ndarray, value: np.ndarray, sigma: np.ndarray | None, *, join: bool = False,
+    label: str = "measured", color: Any = _MEASURED,
+) -> None:  # fmt: skip
+    style: dict[str, Any] = {"color": color, "markersize": 3.2, "label": label}
     style["linestyle"], style["linewidth"] = ("-", 0.9) if join else ("none", 1.0)
     if sigma is None:
         axes.plot(at, value, marker="o", **style)
@@ -158,13 +256,17 @@ def _points(axes: Axes, at: np.ndarray, value: np.ndarray, sigma: np.ndarray | N
 
 def _engineering(axes: Axes, which: str, name: str, unit: str) -> None:
     """Label one axis `name`, with its numbers in `unit` and SI prefixes; plain numbers of everyday size stay plain."""
-    from matplotlib.ticker import EngFormatter
-
     axis = axes.xaxis if which == "x" else axes.yaxis
     largest = float(np.max(np.abs(axis.get_data_interval())))
     if unit or not 0.01 < largest < 1e4:
-        axis.set_major_formatter(EngFormatter(_shown(unit, 12) if unit else ""))
+        axis.set_major_formatter(_prefixed(unit))
     axis.set_label_text(_shown(name))
+
+
+def _prefixed(unit: str) -> Any:
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter(_shown(unit, 12) if unit else "")
 
 
 def _legend_above(axes: Axes) -> None:
@@ -180,6 +282,14 @@ def _percent(value: float, _position: float = 0.0) -> str:
 def _percent_between(value: float, _position: float = 0.0) -> str:
     """Labels 2 and 5 of each decade between the decades' own."""
     return _percent(value) if f"{value:.0e}"[0] in "25" else ""
+
+
+def _plain_number(value: float, _position: float = 0.0) -> str:
+    return f"{value:g}"
+
+
+def _plain_number_between(value: float, _position: float = 0.0) -> str:
+    return _plain_number(value) if f"{value:.0e}"[0] in "25" else ""
 
 
 def _shown(text: str, most: int = 40) -> str:

@@ -234,7 +234,7 @@ class Journal:
                     self._execute("ROLLBACK")
 
     def append(self, query: Query, response: Response, purpose: str = "train") -> None:
-        """Record the rows of `response` as the answer to `query`, in one transaction.
+        """Record the rows of `response` as the answer to `query`, and its incidents as events, in one transaction.
 
         Rows are numbered from ``query.number``, or from :meth:`last_number` + 1.
 
@@ -270,6 +270,8 @@ class Journal:
                         now,
                     ),
                 )
+            for incident in response.incidents:
+                self.event("line", message=incident)
             self._write("DELETE FROM outcome")
 
     def points(self, purpose: str | None = None, after: int = -1) -> list[Point]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +59,7 @@ class Ownership:
         from filelock import FileLock, Timeout
 
         self._note = _note_of(path)
-        self._lock = FileLock(path, timeout=0, thread_local=False)
+        self._lock = FileLock(path, timeout=0, mode=0o666, thread_local=False)
         try:
             self._lock.acquire()
         except Timeout:
@@ -68,7 +69,11 @@ class Ownership:
             raise RecordError(f"{thing} cannot be locked ({error}); make {path.parent} writable") from None
         process = psutil.Process()
         try:
-            self._note.write_text(json.dumps({"pid": process.pid, "started": process.create_time()}))
+            with contextlib.suppress(PermissionError):  # another user's file from before: it is open to all already
+                path.chmod(0o666)
+            unfinished = self._note.with_suffix(f".{process.pid}")
+            unfinished.write_text(json.dumps({"pid": process.pid, "started": process.create_time()}))
+            os.replace(unfinished, self._note)  # the last holder's note may be another user's
         except OSError as error:
             self._lock.release()
             raise RecordError(f"{thing} cannot be locked ({error}); free some disk space") from None
@@ -79,6 +84,23 @@ class Ownership:
             with contextlib.suppress(OSError):
                 self._note.unlink(missing_ok=True)
             self._lock.release()
+
+
+def share_folder(folder: Path) -> None:
+    """Make a folder in which every user of this host may lock: an instrument knows no users.
+
+    Not sticky: in a sticky folder Linux lets nobody open another user's lock file (fs.protected_regular).
+
+    Raises
+    ------
+    RecordError: it cannot be made.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        if folder.stat().st_uid == os.getuid():
+            folder.chmod(0o777)
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be made ({error}); make it a folder that all may write to") from None
 
 
 def owner_of(path: Path) -> Owner | None:

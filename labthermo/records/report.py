@@ -21,7 +21,7 @@ from labthermo.records.journal import Event, Journal
 
 TEMPLATE = "report.html.j2"
 _BACKENDS = {"wire": "wire twin", "model": "model"}
-_DRAWN = ("progress", "fit", "iv", "control", "parameters")
+_DRAWN = ("progress", "fit", "iv", "control", "parameters", "figure", "table")
 _MEANING = {
     "settled": "came to rest within the tolerance",
     "unsettled": "still moving when the time was up",
@@ -45,6 +45,16 @@ class Figure:
 
 
 @dataclass
+class Table:
+    """What a procedure has put in rows; folded: not shown before it is asked for."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    folded: bool = False
+
+
+@dataclass
 class Page:
     """What the template shows; empty parts are left out."""
 
@@ -54,6 +64,7 @@ class Page:
     sentences: list[str] = field(default_factory=list)
     errors: list[tuple[str, str, str]] = field(default_factory=list)
     fits: list[Figure] = field(default_factory=list)
+    findings: list[Figure | Table] = field(default_factory=list)
     progress: list[Figure] = field(default_factory=list)
     ivs: list[Figure] = field(default_factory=list)
     statuses: list[tuple[str, int, str, str]] = field(default_factory=list)
@@ -147,6 +158,8 @@ def _page(journal: Journal) -> Page:
         ("progress", lambda: _add_progress(page, journal)),
         ("iv", lambda: _add_ivs(page, journal.events("iv"))),
         ("parameters", lambda: _add_parameters(page, journal.events("parameters"))),
+        ("figure or table", lambda: _add_figures(page, journal.events())),
+        (str(header.get("procedure")), lambda: _add_findings(page, journal)),
     ]
     for kind, add in parts:
         try:
@@ -239,6 +252,26 @@ def _add_ivs(page: Page, events: Sequence[Event]) -> None:
         made = {"twin": "calculated from the twin, not measured", "measured": measured}.get(source, source)
         found = f"Negative differential conductance, shaded: {spans}." if regions else "No NDC found."
         page.ivs.append(Figure(figures.current_voltage(detail), f"{label}: {made}. {found}", source == "twin"))
+
+
+def _add_figures(page: Page, events: Sequence[Event]) -> None:
+    """Figures and tables of a procedure, in its order; of those with one title the newest."""
+    newest = {str(e.detail.get("title")): e for e in events if e.kind in ("figure", "table")}
+    for title, event in newest.items():
+        detail = event.detail
+        if event.kind == "table":
+            rows = [[str(cell) for cell in row] for row in detail["rows"]]
+            page.findings.append(Table(title, [str(c) for c in detail["columns"]], rows, bool(detail.get("folded"))))
+        else:
+            svg = figures.map_of(detail) if detail["kind"] == "map" else figures.curves(detail)
+            page.findings.append(Figure(svg, f"{title}. {detail.get('caption') or ''}".strip()))
+
+
+def _add_findings(page: Page, journal: Journal) -> None:
+    """What a procedure says of its own: the `message` of the events that bear its name."""
+    for event in journal.events(str(journal.header.get("procedure"))):
+        message = str(event.detail.get("message") or "")
+        page.sentences += [f"{message[:1].upper()}{message[1:].rstrip('.')}."] if message else []
 
 
 def _add_parameters(page: Page, events: Sequence[Event]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from labthermo.clock import Clock
 from labthermo.config import LeakageLimit, PairLimit
 from labthermo.errors import ComplianceError, LabThermoError, LimitError, QueryError, ReadbackError
+from labthermo.fluidics import RateLine
 from labthermo.instrument import GateDac
 from labthermo.limits import check_value
 from labthermo.quantity import format_quantity
@@ -56,10 +57,10 @@ class Guard:
         """
         if self.tripped:
             raise TripError(f"{self.tripped}; nothing moves until it is re-armed")
-        for name, value in targets.items():
+        for name in targets:
             if name not in self._lines:
                 raise QueryError(f"no input or knob {name!r}; there are {', '.join(self._lines)}")
-            check_value(self._lines[name].channel, value)
+        targets = {name: check_value(self._lines[name].channel, value) for name, value in targets.items()}
         paired = [n for pair in self._pairs if not targets.keys().isdisjoint(pair.of) for n in pair.of]
         now = self.read(dict.fromkeys((*targets, *paired)))
         self._check_pairs(now, targets)
@@ -125,12 +126,12 @@ class Guard:
 
     def _connect(self, lead: LeadLine) -> None:
         meter, name = lead.meter, lead.channel.name
-        found_on = meter.output_is_on()
+        found_on = meter.output_is_on(lead.port)
         if not found_on:
-            meter.prepare_current_range(lead.compliance)
+            meter.prepare_current_range(lead.compliance, lead.port)
             meter.set_voltage(lead.port, 0.0)
-            meter.set_compliance(lead.compliance)
-        has = meter.compliance()
+            meter.set_compliance(lead.compliance, lead.port)
+        has = meter.compliance(lead.port)
         if not math.isclose(has, lead.compliance, rel_tol=COMPLIANCE_TOLERANCE):
             raise ComplianceError(
                 f"{name}: asked for a compliance of {format_quantity(lead.compliance, 'A')}, the instrument has "
@@ -143,14 +144,14 @@ class Guard:
                 f"{name}: the lead should be held at 0 V but is programmed to {format_quantity(volts, 'V')}; "
                 "bring it to 0 V by hand"
             )
-        meter.output_on()  # also where it is on: the adapter then checks that it is so in a state of its own making
+        meter.output_on(lead.port)  # also where it is on: the adapter checks that it is so in a state of its own making
 
     def _release(self, leads: tuple[LeadLine, ...]) -> list[str]:
         failures: list[str] = []
         with deaf():
             for lead in leads:
                 try:
-                    lead.meter.output_off()
+                    lead.meter.output_off(lead.port)
                 except Exception as error:
                     failures.append(f"{lead.channel.name}: {error}")
         return failures
@@ -196,12 +197,13 @@ class Guard:
 
         return min(step, key=excess) if self._pairs else next(iter(step))
 
-    def _confirm(self, line: SourceLine, wanted: float) -> float:
+    def _confirm(self, line: SourceLine | RateLine, wanted: float) -> float:
         got = line.read_back()
         if not abs(got - wanted) <= line.resolution:
+            unit = line.channel.unit
             raise ReadbackError(
-                f"{line.channel.name}: set to {format_quantity(wanted, 'V', 6)} but reads back "
-                f"{format_quantity(got, 'V', 6)} (resolution {format_quantity(line.resolution, 'V')}); check the "
+                f"{line.channel.name}: set to {format_quantity(wanted, unit, 6)} but reads back "
+                f"{format_quantity(got, unit, 6)} (resolution {format_quantity(line.resolution, unit)}); check the "
                 "instrument's range and error queue"
             )
         return got
@@ -218,12 +220,13 @@ class Guard:
                 continue
             after = abs(end[a] - end[b])
             if after > pair.max_difference * (1 + ROUNDING) and after >= abs(now[a] - now[b]):
+                unit = self._lines[a].channel.unit
                 raise LimitError(
-                    f"{a} and {b} would be {format_quantity(after, 'V')} apart, at most "
-                    f"{format_quantity(pair.max_difference, 'V')} is allowed; nothing was moved"
+                    f"{a} and {b} would be {format_quantity(after, unit)} apart, at most "
+                    f"{format_quantity(pair.max_difference, unit)} is allowed; nothing was moved"
                 )
 
-    def _check_leakage(self, moved: Iterable[SourceLine]) -> None:
+    def _check_leakage(self, moved: Iterable[SourceLine | RateLine]) -> None:
         """After the charging current has died away, no watched gate may leak; otherwise trip and zero the gates."""
         limit = self._leakage
         if limit is None:

@@ -47,6 +47,7 @@ def test_every_command_has_help_with_an_example(monkeypatch, capsys):
         "run",
         "train",
         "resume",
+        "stop",
         "runs",
         "show",
         "report",
@@ -92,7 +93,7 @@ def test_a_procedure_says_its_run_first_and_its_report_last(measured):
     name = lines[0].removeprefix("run ")
     assert [path.name for path in runs.iterdir() if path.is_dir()] == [name]
     assert lines[-1] == f"report {runs / name / 'report.html'}"
-    assert "queries 18 of 18" in said
+    assert "iv_curve: queries 18 of 18" in said
     assert "\x1b" not in said
     summary = json.loads((runs / name / "summary.json").read_text())
     known = {key: summary[key] for key in ("run", "backend", "simulated", "procedure", "queries", "outcome")}
@@ -131,7 +132,7 @@ def test_a_finished_or_unknown_run_is_not_resumed(monkeypatch, capsys, measured)
     runs, said = measured
     name = said.splitlines()[0].removeprefix("run ")
     before = (runs / name / "journal.sqlite").read_bytes()
-    for run, words in ((name, "no training"), ("nothing", "no journal"), ("../x", "not allowed")):
+    for run, words in ((name, "has finished"), ("nothing", "no journal"), ("../x", "not allowed")):
         code, out, err = labthermo(monkeypatch, capsys, "resume", run, "--runs", runs)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert words in err

@@ -149,6 +149,32 @@ def check_bench(bench: str) -> None:
         control.close()
 
 
+def test_a_killed_procedure_goes_on_on_the_bench_that_lived_on(bench: str, tmp_path: Path) -> None:
+    base = ("--bench", bench, "--runs", str(tmp_path))
+    words = command("run", "iv_curve", str(STATION), "-p", "points=15", "--backend", "wire", *base)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert first.startswith("run "), first + process.communicate()[1]
+    folder = tmp_path / first.split()[1]
+    while not len(seen := committed(folder)) > 4 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(seen) < 30, "it was over before it was killed"
+    seen = committed(folder)
+    done = subprocess.run(command("resume", folder.name, *base), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert committed(folder)[: len(seen)] == seen
+    journal = Journal.open(folder, writable=False)
+    try:
+        assert [p.number for p in journal.points()] == list(range(30))
+        assert [e.kind for e in journal.events()] == ["resumed", "iv", "iv"] or len(seen) >= 15
+    finally:
+        journal.close()
+    check_bench(bench)
+
+
 def test_a_few_kills(bench: str, tmp_path: Path) -> None:
     attack(bench, tmp_path, 3)
     check_bench(bench)

@@ -109,3 +109,35 @@ def test_a_stopped_training_ends_soon_with_its_code_and_a_readable_record(edited
         assert [p.number for p in journal.points()] == list(range(journal.last_number() + 1))
     finally:
         journal.close()
+
+
+def test_a_run_is_stopped_from_another_process_and_goes_on_later(edited, tmp_path):
+    def labthermo(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "labthermo", *words, "--runs", str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    words = ("run", "sweep", str(edited()), "-p", "x_points=500", "--runs", str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "labthermo", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        name = first.split()[1]
+        done = labthermo("stop", name)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (done.returncode, process.returncode) == (0, 128 + signal.SIGTERM), done.stderr + errors
+    assert done.stdout == f"stopped; to go on: labthermo resume {name} --runs {tmp_path}\n"
+    for run, message in ((name, f"nobody goes on with {name}"), ("nothing", "name the folder of a run")):
+        again = labthermo("stop", run)
+        assert (again.returncode, again.stdout, again.stderr.count("\n")) == (2, "", 1)
+        assert message in again.stderr
+    journal = Journal.open(tmp_path / name, writable=False)
+    try:
+        assert journal.outcome == "stopped"
+        assert journal.count() < 500
+    finally:
+        journal.close()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from labthermo.lab_folder import FILES
+
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("labthermo", "instruments", "simulators", "procedures")
 
@@ -66,7 +68,7 @@ def test_template_and_license(wheel, project):
 
 def test_what_init_copies_is_the_example_of_the_repository(wheel):
     lab = {name: wheel.read(name) for name in wheel.namelist() if name.startswith("labthermo/lab/")}
-    example = (REPOSITORY / "examples" / "sine").glob("*.yaml")
+    example = [REPOSITORY / "examples" / "sine" / name for name in FILES]
     assert lab == {f"labthermo/lab/{path.name}": path.read_bytes() for path in example}
 
 

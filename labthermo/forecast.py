@@ -1,0 +1,249 @@
+"""What a procedure or a training would do to the bench: a dry run on the wire twin of the station as designed.
+
+The whole stack runs, drivers and all, in bench time; only the metal is missing. What is forecast is read from the
+Bench's own log and from the record of the dry run, not computed beside them. Hidden differences of the sample are left
+out: whoever plans does not know them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labthermo.channel import Channel
+from labthermo.config import StationConfig
+from labthermo.device import Status
+from labthermo.errors import LabThermoError
+from labthermo.quantity import format_quantity
+from labthermo.run import Run
+from labthermo.station import Station
+
+if TYPE_CHECKING:
+    from labthermo.records.journal import Point
+
+MESSAGE_TIME = (
+    1e-3  # s, assumed of a message to an instrument over Ethernet and its reply; a GPIB or serial line needs more
+)
+COMMIT_TIME = 4e-3  # s, assumed of a durable commit to a plain disk
+ROUNDING = 1e-6  # relative, of steps that are differences of rounded set-points
+
+
+@dataclass(frozen=True)
+class Travel:
+    """What one input or knob would do.
+
+    unit: of the channel; lowest, highest: where it would go; way: the sum of all its steps; largest_step; fastest: the
+    highest rate of change between two steps, per second; moves: how many steps. delivered: of a pumped flow, what it
+    would deliver in all (L), else None. times, values: every set-point, s and `unit`.
+    """
+
+    channel: str
+    unit: str
+    lowest: float
+    highest: float
+    way: float
+    largest_step: float
+    fastest: float
+    moves: int
+    delivered: float | None
+    times: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What one output or node would read: lowest, highest and median sigma in `unit`; signal_to_noise: their span
+    over sigma; each: (points,), every reading's own |value| / sigma, NaN where nothing would be read."""
+
+    channel: str
+    unit: str
+    lowest: float
+    highest: float
+    sigma: float
+    signal_to_noise: float
+    each: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What would happen.
+
+    subject: the procedure or training; points: device queries, scored ones included; bench_time: s, of ramps, settling
+    and readings; messages: to all instruments; wall_time: s, with MESSAGE_TIME and COMMIT_TIME for each message and
+    point on top; statuses: how many points would have which; times: (points,), s of bench time, when each would be
+    committed; problems: every limit that would be hit, one sentence each.
+    """
+
+    subject: str
+    points: int
+    bench_time: float
+    messages: int
+    wall_time: float
+    statuses: Mapping[str, int]
+    times: tuple[float, ...]
+    travels: tuple[Travel, ...]
+    outlooks: tuple[Outlook, ...]
+    problems: tuple[str, ...]
+
+
+def forecast(
+    config: StationConfig,
+    subject: str,
+    execute: Callable[[Run, Station], None],
+    scratch: Path,
+    on_point: Callable[[Point], None] = lambda point: None,
+) -> Forecast:
+    """Dry-run `execute` on the wire twin of the station as designed, its record below `scratch`.
+
+    A limit that stops the run is a problem in the forecast, and what was done before is forecast all the same.
+
+    Raises
+    ------
+    LabThermoError: the station cannot be opened at all.
+    """
+    times: list[float] = []
+    problems: list[str] = []
+    station = Station(config.as_designed(), "wire")
+
+    def committed(point: Point) -> None:
+        times.append(station.clock.now() - began)
+        on_point(point)
+
+    with station:
+        began = station.clock.now()
+        with station.run(scratch, {"plan": subject}, run_id="plan", on_point=committed) as run:
+            channels = run.device.channels
+            try:
+                execute(run, station)
+            except LabThermoError as error:
+                problems.append(" ".join(str(error).split()))
+            points = run.journal.points()
+        bench_time = station.clock.now() - began
+        log = station.world.read_log()
+        messages = station.world.messages()
+    statuses = Counter(point.status for point in points)
+    problems += [
+        f"{count} of {len(points)} points would be {status}; {_ADVICE[status]}"
+        for status, count in statuses.items()
+        if status in _ADVICE
+    ]
+    travels = []
+    for channel in channels:
+        if channel.kind in ("input", "knob") and (travel := _travel(channel, log, began, bench_time)) is not None:
+            travels.append(travel)
+            problems += _limits_hit(channel, travel)
+    return Forecast(
+        subject=subject,
+        points=len(points),
+        bench_time=bench_time,
+        messages=messages,
+        wall_time=bench_time + messages * MESSAGE_TIME + len(points) * COMMIT_TIME,
+        statuses={str(status): count for status, count in statuses.items()},
+        times=tuple(times),
+        travels=tuple(travels),
+        outlooks=tuple(_outlooks(channels, points)),
+        problems=tuple(problems),
+    )
+
+
+_ADVICE = {
+    Status.UNSETTLED: "allow a longer settle timeout or a wider tolerance",
+    Status.OVERFLOW: "stay within the amplifier's and the meter's range",
+    Status.COMPLIANCE: "raise the compliance or ask for less bias",
+    Status.TRIPPED: "an interlock would trip: look at the leakage and temperature limits",
+    Status.BISTABLE: "choose a reset policy",
+    Status.OSCILLATING: "the design oscillates there: stay away",
+    Status.ABANDONED: "the run would give up there",
+}
+
+
+def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float) -> Travel | None:
+    """From the Bench's own log; None if the channel would not be moved."""
+    entries = [e for e in log if e.channel == channel.name and e.quantity in ("voltage", "flow")]
+    before = [e for e in entries if e.time < began][-1:]
+    entries = before + [e for e in entries if e.time >= began]
+    if len(entries) == len(before):
+        return None
+    time = np.array([max(0.0, e.time - began) for e in entries])
+    value = np.array([e.at_sample for e in entries])
+    steps, waits = np.abs(np.diff(value)), np.diff(time)
+    moved = steps > 0
+    flow = entries[0].quantity == "flow"
+    return Travel(
+        channel=channel.name,
+        unit=channel.unit,
+        lowest=float(value.min()),
+        highest=float(value.max()),
+        way=float(steps.sum()),
+        largest_step=float(steps.max(initial=0.0)),
+        fastest=float((steps[moved] / np.maximum(waits[moved], 1e-12)).max(initial=0.0)),
+        moves=int(moved.sum()),
+        delivered=float(np.sum(value * np.diff(np.append(time, lasts)))) if flow else None,
+        times=tuple(time.tolist()),
+        values=tuple(value.tolist()),
+    )
+
+
+def _limits_hit(channel: Channel, travel: Travel) -> list[str]:
+    """Guard lets none of these pass: a second opinion, from the bench's side."""
+    found = []
+    moving = [value for value in travel.values if not (channel.rests and value == 0.0)]  # a pump may always stop
+    lowest = min(moving, default=channel.minimum)
+    for what, value, limit, unit in (
+        ("go up to", travel.highest - channel.maximum, channel.resolution, channel.unit),
+        ("go down to", channel.minimum - lowest, channel.resolution, channel.unit),
+        ("step by", travel.largest_step, channel.max_step, channel.unit),
+        ("change by", travel.fastest, channel.slew, f"{channel.unit}/s"),
+    ):
+        if value > limit + ROUNDING * max(abs(limit), abs(channel.maximum), abs(channel.minimum)):
+            shown = {"go up to": travel.highest, "go down to": lowest}.get(what, value)
+            allowed = {"go up to": channel.maximum, "go down to": channel.minimum}.get(what, limit)
+            asked, limited = format_quantity(shown, unit), format_quantity(allowed, unit)
+            found.append(f"{channel.name} would {what} {asked}, allowed is {limited}")
+    return found
+
+
+def _outlooks(channels: Sequence[Channel], points: Sequence[Point]) -> list[Outlook]:
+    found = []
+    for kind, values_of, sigmas_of in (("output", "outputs", "sigma"), ("node", "nodes", "node_sigma")):
+        for column, channel in enumerate(c for c in channels if c.kind == kind):
+            values = np.array([getattr(p, values_of)[column] for p in points], dtype=float)
+            sigmas = np.array([getattr(p, sigmas_of)[column] for p in points], dtype=float)
+            known = np.isfinite(values) & (sigmas > 0)
+            if not known.any():
+                continue
+            low, high, sigma = values[known].min(), values[known].max(), float(np.median(sigmas[known]))
+            each = np.where(known, np.abs(values) / np.where(known, sigmas, 1.0), np.nan)
+            found.append(
+                Outlook(
+                    channel.name,
+                    channel.unit,
+                    float(low),
+                    float(high),
+                    sigma,
+                    float(high - low) / sigma,
+                    tuple(each.tolist()),
+                )
+            )
+    return found
+
+
+def write(found: Forecast, folder: Path) -> tuple[Path, Path]:
+    """Write ``plan.json`` and ``plan.svg`` into a folder, which is made; their paths."""
+    from labthermo.records.figures import plan
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table, picture = folder / "plan.json", folder / "plan.svg"
+    data = asdict(found)
+    for outlook in data["outlooks"]:
+        outlook["each"] = [value if np.isfinite(value) else None for value in outlook["each"]]
+    table.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    drawing = plan(found).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" style="background:white"', 1)
+    picture.write_text(drawing, encoding="utf-8")
+    return table, picture

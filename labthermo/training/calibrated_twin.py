@@ -1,10 +1,11 @@
-"""The calibrated twin: train on a model that is re-fitted to the device as it is trained (training.md, section 3).
+"""The calibrated twin: train on a model that is fitted to the device as it is trained (training.md, section 3).
 
-Starts are screened on the twin, not on the device. The best few are measured with few inputs, the twin is re-fitted
-to all readings (instrument gains and offsets with the rest), and the starts are improved on the re-fitted twin; then
-Levenberg-Marquardt steps on the twin alternate with a measurement at the new knobs and another re-fit. Where the
-twin still misses by more than noise, its misfit at the present knobs is carried as a correction, so that the steps
-act on the hardware's residuals.
+First the device is asked where its answers tell most (:mod:`labthermo.training.calibration`), until the twin knows its
+outputs well enough to be trained on; what a lab does not know beforehand, lever arms, crosstalk, gains and offsets,
+is among what it learns. Starts are screened on the twin. Then a measurement at all inputs alternates with a re-fit and
+with Levenberg-Marquardt on the twin. Where the twin still misses by more than noise, what it misses is learnt
+(:mod:`labthermo.training.residual`) and added, and steps stay within a region that grows while they keep their promise.
+Answers that an earlier one contradicts are a charge jump: the twin's levels are set free, and it is fitted anew.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
+from threadpoolctl import threadpool_limits
 
 from labthermo.channel import Channel
-from labthermo.device import Query, Response, Status
+from labthermo.device import Query, Response
+from labthermo.training.calibration import Calibration
+from labthermo.training.evidence import Evidence
+from labthermo.training.residual import Residual
 from labthermo.training.task import Task
 from labthermo.training.trainer import Ask, Progress
 from labthermo.twin import Twin
@@ -26,15 +31,24 @@ from labthermo.twin import Twin
 Floats = NDArray[np.float64]
 
 STARTS = 12  # screened on the twin
-SCOUTS = 5  # of them measured, with SCOUT_INPUTS inputs each
-SCOUT_INPUTS = 12
+SCREENINGS = 4  # at most, where none leads to less than POOR
+POOR = 0.05  # of the amplitude
+CERTAIN = 0.04  # of the amplitude: the twin's median doubt about its outputs, below which it is trained on
+CALIBRATION = 320  # queries at most
 PATIENCE = 9  # batches without a better one before giving up; new starts are screened after each third of it
 GOOD = 0.006  # twin's own error, as a fraction of the amplitude, below which more steps gain nothing
-ROWS = 2500  # readings kept for re-fits, the newest
+AGREES = 1.5  # chi-squared per reading below which the twin and its readings agree
+ON_TARGET = 1.3  # chi-squared per reading about the targets at which there is nothing more to be seen
+UNSURE = 0.08  # of the amplitude: the twin's doubt at a setting, above which it is probed before it is measured whole
+PROBES = 10  # in a row at most
+RESTARTS = (0.0, 1.0, 2.0, 2.0, 4.0)  # where a re-fit that disagrees begins again (see `Twin.draw`)
+SURPRISE = 4.0  # chi-squared per reading of a prediction from which a jump is looked for
+REFERENCE = 6  # queries that look for it
+REGION = 0.3  # of half a knob's range: the first step where the twin is wrong
 
 
 class CalibratedTwin:
-    """Levenberg-Marquardt on a twin that is re-fitted from every readable node.
+    """Levenberg-Marquardt on a twin that is fitted to every readable node at settings of its own choice.
 
     channels: the device's. Knobs stay within their limits. All randomness comes from `seed`.
     """
@@ -46,50 +60,65 @@ class CalibratedTwin:
         self._task = task
         self._twin = twin
         self._rng = np.random.default_rng(seed)
-        self._phase = "scout"
+        scale = np.full(task.targets.shape[1], task.amplitude)
+        self._calibration = Calibration(channels, scale, self._rng)
+        self._residual = Residual((self._high - self._low) / 2.0, np.ptp(task.inputs, axis=0))
+        self._evidence = Evidence()
+        self._phase = "calibrate"
         self._asked = 0
-        self._candidates: list[Floats] = []
-        self._next: Floats | None = None
-        self._settings: list[dict[str, Any]] = []
+        self._next: tuple[Floats, Floats] | None = None
+        self._after: Floats | None = None  # where to go on after a look at an earlier setting
         self._best: tuple[float, list[float]] | None = None
+        self._promised = math.inf
+        self._radius = REGION
         self._lowest = math.inf
         self._stale = 0
+        self._probes = 0  # since the last full batch
+        self._chi = 0.0  # per reading, of all that the twin is fitted to
+        self._accepted = 0.0  # the same when it was last fitted afresh
         self._ask: Ask | None = None
         self._finished = False
+        self._events: list[tuple[str, dict[str, Any]]] = []
 
     def ask(self) -> Ask | None:
+        with threadpool_limits(1, "blas"):
+            return self._make_ask()
+
+    def _make_ask(self) -> Ask | None:
         if self._finished:
             return None
         if self._ask is None:
-            self._ask = self._make_ask()
+            if self._next is None:
+                self._next = self._calibrating()
+            knobs, inputs = self._next
+            named = {c.name: float(v) for c, v in zip(self._knobs, knobs, strict=True)}
+            self._ask = Ask(self._asked, Query(knobs=named, inputs=inputs, reset="park"), self._phase)
         return self._ask
 
     def tell(self, response: Response) -> Progress | None:
+        with threadpool_limits(1, "blas"):  # small matrices: threads would cost ten times what they gain
+            return self._tell(response)
+
+    def _tell(self, response: Response) -> Progress | None:
         ask = self._ask
         if ask is None:
             raise RuntimeError("tell() without ask()")
-        self._ask = None
+        self._ask = self._next = None
         self._asked += 1
-        bad = np.array([s not in (Status.SETTLED, Status.UNSETTLED) for s in response.status])
-        readings = np.hstack([response.outputs, response.nodes])
-        readings[bad] = np.nan
         knobs = np.array([ask.query.knobs[c.name] for c in self._knobs])
-        self._settings.append(
-            {
-                "knobs": knobs.tolist(),
-                "inputs": np.asarray(response.inputs).tolist(),
-                "readings": readings.tolist(),
-                "sigma": np.hstack([response.sigma, response.node_sigma]).tolist(),
-            }
-        )
-        chi_squared = self._refit()
-        if ask.phase == "scout":
-            if self._asked == len(self._candidates):
-                self._phase = "train"
-                improved = [self._improve(start, None) for start in self._candidates]
-                self._next = min(improved, key=self._twin_error)
+        if ask.phase == "check":
+            self._compare(response)
             return None
-        return self._judge(knobs, response, chi_squared)
+        suspected = self._surprise(knobs, response) > SURPRISE
+        self._evidence.add(knobs, response)
+        if suspected:
+            return self._suspect(knobs, response, ask.phase)
+        return self._learn(knobs, response, ask.phase)
+
+    def take_events(self) -> list[tuple[str, dict[str, Any]]]:
+        """What has happened since the last call that a record should have: (kind, detail), such as a ``jump``."""
+        events, self._events = self._events, []
+        return events
 
     def screened(self) -> Floats:
         """The best knobs, (n_knobs,), that random starts lead to on the twin as it is, without any device."""
@@ -103,65 +132,155 @@ class CalibratedTwin:
         return {
             "phase": self._phase,
             "asked": self._asked,
-            "candidates": [c.tolist() for c in self._candidates],
-            "next": None if self._next is None else self._next.tolist(),
-            "settings": self._settings,
+            "next": None if self._next is None else [part.tolist() for part in self._next],
+            "after": None if self._after is None else self._after.tolist(),
+            "settings": self._evidence.settings,
             "best": self._best,
+            "promised": None if math.isinf(self._promised) else self._promised,
+            "radius": self._radius,
             "lowest": None if math.isinf(self._lowest) else self._lowest,
             "stale": self._stale,
+            "probes": self._probes,
+            "chi": self._chi,
+            "accepted": self._accepted,
             "finished": self._finished,
+            "events": self._events,
             "rng": self._rng.bit_generator.state,
             "twin": self._twin.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._phase, self._asked = state["phase"], state["asked"]
-        self._candidates = [np.array(c) for c in state["candidates"]]
-        self._next = None if state["next"] is None else np.array(state["next"])
-        self._settings = list(state["settings"])
+        following = state["next"]
+        self._next = None if following is None else (np.array(following[0]), np.array(following[1]))
+        self._after = None if state["after"] is None else np.array(state["after"])
+        self._evidence = Evidence(list(state["settings"]))
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self._promised = math.inf if state["promised"] is None else state["promised"]
+        self._radius = state["radius"]
         self._lowest = math.inf if state["lowest"] is None else state["lowest"]
         self._stale, self._finished = state["stale"], state["finished"]
+        self._probes, self._chi, self._accepted = state["probes"], state["chi"], state["accepted"]
+        self._events = [(kind, detail) for kind, detail in state["events"]]
         self._rng.bit_generator.state = state["rng"]
         self._twin.restore(state["twin"])
+        fitted = self._evidence.settings
+        if self._phase == "check":
+            fitted = fitted[:-1]  # the last one is in doubt, and the twin does not know it yet
+        if fitted:
+            self._twin.condition(*Evidence(fitted).rows())
         self._ask = None
 
-    def _make_ask(self) -> Ask:
-        if not self._candidates:
-            self._candidates = self._screen()[:SCOUTS]
-        if self._phase == "scout":
-            knobs = self._candidates[self._asked]
-            every = np.linspace(0, len(self._task.inputs) - 1, SCOUT_INPUTS).round().astype(int)
-            inputs = self._task.inputs[np.unique(every)]
-        else:
-            assert self._next is not None
-            knobs, inputs = self._next, self._task.inputs
-        named = {c.name: float(v) for c, v in zip(self._knobs, knobs, strict=True)}
-        return Ask(self._asked, Query(knobs=named, inputs=inputs, reset="park"), self._phase)
+    def _start(self, proposed: Floats | None = None) -> Floats:
+        """Where to measure next: what is proposed, unless the twin knows that it is no solution and has a better one.
+
+        A start that ends in a poor valley costs nothing on the twin, and queries on the device.
+        """
+        best = proposed
+        for _ in range(SCREENINGS):
+            if best is not None and self._twin_error(best) < POOR:
+                break
+            best = min([*([] if best is None else [best]), self._screen()[0]], key=self._twin_error)
+        assert best is not None
+        return best
 
     def _screen(self) -> list[Floats]:
         """Random starts in the middle of the knobs' ranges, each trained on the twin as it is, best first."""
         middle, half = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
         starts = [middle + 0.6 * half * self._rng.uniform(-1.0, 1.0, len(middle)) for _ in range(STARTS)]
-        return sorted((self._improve(start, None) for start in starts), key=self._twin_error)
+        return sorted((self._improve(start) for start in starts), key=self._twin_error)
 
-    def _refit(self) -> float:
-        knobs, inputs, readings, sigma = [], [], [], []
-        rows = 0
-        for setting in reversed(self._settings):
-            n = len(setting["inputs"])
-            if rows and rows + n > ROWS:
+    def _calibrating(self) -> tuple[Floats, Floats]:
+        """The next setting to calibrate at."""
+        return self._calibration.choose(self._twin, self._sigma())
+
+    def _sigma(self) -> Floats | None:
+        return np.median(self._evidence.rows()[3], axis=0) if len(self._evidence) else None
+
+    def _learn(self, knobs: Floats, response: Response, phase: str) -> Progress | None:
+        """Re-fit to everything, and choose what to ask next."""
+        kept, before = self._twin.state(), self._chi
+        self._refit()
+        if before <= AGREES < self._chi and len(self._evidence.settings) > 1:
+            self._twin.restore(kept)
+            self._twin.condition(*Evidence(self._evidence.settings[:-1]).rows())
+            self._chi = before
+            return self._suspect(knobs, response, phase)
+        if phase == "train":
+            return self._judge(knobs, response)
+        if phase == "probe":
+            self._go_to(self._start(self._improve(knobs)))
+            return None
+        unsure = self._calibration.doubt(self._twin) > CERTAIN
+        if unsure and len(self._evidence) + 1 < CALIBRATION:
+            self._next = self._calibrating()
+        else:
+            self._go_to(self._start())
+        return None
+
+    def _refit(self) -> None:
+        """Fit the twin to all evidence; where it has come to disagree, look whether it sits in the wrong valley."""
+        rows = self._evidence.rows()
+        starts = [self._twin.draw(self._rng, width) for width in RESTARTS]
+        self._chi = self._twin.refit(*rows)
+        if self._chi <= max(AGREES, 1.5 * self._accepted):
+            return
+        kept = self._twin.state()
+        for start in starts:
+            chi = self._twin.refit(*rows, start=start)
+            if chi < self._chi:
+                self._chi, kept = chi, self._twin.state()
+            if chi < AGREES:
                 break
-            rows += n
-            knobs.append(np.tile(setting["knobs"], (n, 1)))
-            inputs.append(setting["inputs"])
-            readings.append(setting["readings"])
-            sigma.append(setting["sigma"])
-        measured = np.vstack(readings).astype(float)
-        # no reading is trusted beyond 1e-4 of its column: a noiseless simulation would demand infinite weight
-        floor = 1e-4 * np.nanmax(np.abs(measured), axis=0, initial=1e-15)
-        widths = np.fmax(np.vstack(sigma).astype(float), floor)
-        return self._twin.refit(np.vstack(knobs), np.vstack(inputs), measured, widths)
+        self._twin.restore(kept)
+        self._twin.condition(*rows)
+        self._accepted = self._chi
+
+    def _go_to(self, knobs: Floats) -> None:
+        """Ask there next: all inputs, or, where the twin is not sure of its outputs, first those that tell most."""
+        sure = self._chi > AGREES or self._calibration.doubt_at(self._twin, knobs, self._task.inputs) < UNSURE
+        if sure or self._probes >= PROBES:
+            self._phase, self._next, self._probes = "train", (knobs, self._task.inputs), 0
+        else:
+            self._phase, self._probes = "probe", self._probes + 1
+            self._next = self._calibration.at(self._twin, knobs, self._sigma())
+
+    def _suspect(self, knobs: Floats, response: Response, phase: str) -> Progress | None:
+        """Look at an earlier setting again before believing the last one: has the device changed?"""
+        self._phase, self._next, self._after = "check", self._reference(), knobs
+        return self._progress(response) if phase == "train" else None
+
+    def _surprise(self, knobs: Floats, response: Response) -> float:
+        """Chi-squared per reading of what the twin foretold, given what it is unsure of; 0 where it proves nothing."""
+        if not self._evidence.settings or self._chi > AGREES:
+            return 0.0
+        one = Evidence()
+        one.add(knobs, response)
+        rows, inputs, readings, sigma = one.rows()
+        predicted, by = self._twin.sensitivity(rows, inputs)
+        variance = sigma**2 + np.einsum("brn,nm,brm->br", by, self._twin.covariance(), by)
+        known = np.isfinite(readings)
+        # a twin is linear in its coordinates only nearby: what it is very unsure of proves nothing
+        sure = known & (variance < 9.0 * sigma**2)
+        return float(np.mean(((readings - predicted)[sure]) ** 2 / variance[sure])) if sure.any() else 0.0
+
+    def _reference(self) -> tuple[Floats, Floats]:
+        """An earlier setting to ask again: of those before the last, the one that levels move most."""
+        settings = self._evidence.settings[:-1]
+        recent = settings[-12:]
+        covariance, kept = self._twin.covariance(), self._twin.state()
+        self._twin.loosen()
+        more = self._twin.covariance() - covariance
+        self._twin.restore(kept)
+        self._twin.condition(*Evidence(settings).rows())
+        moved = []
+        for setting in recent:
+            n = len(setting["inputs"])
+            _, by = self._twin.sensitivity(np.tile(setting["knobs"], (n, 1)), np.array(setting["inputs"]))
+            moved.append(float(np.mean(np.einsum("brn,nm,brm->br", by[:, :1], more, by[:, :1]))))
+        chosen = recent[int(np.argmax(moved))]
+        rows = np.unique(np.linspace(0, len(chosen["inputs"]) - 1, REFERENCE).round().astype(int))
+        return np.array(chosen["knobs"]), np.array(chosen["inputs"])[rows]
 
     def _predict(self, knobs: Floats) -> tuple[Floats, Floats]:
         """Outputs on the task's inputs, (n, n_outputs), and their derivatives by the knobs."""
@@ -171,17 +290,25 @@ class CalibratedTwin:
         outputs, _ = self._predict(knobs)
         return self._task.error(outputs)
 
-    def _improve(self, start: Floats, correction: Floats | None) -> Floats:
-        """Levenberg-Marquardt from `start` on the twin plus `correction`, within the knobs' limits."""
+    def _improve(self, start: Floats, residual: Residual | None = None, radius: float = 2.0) -> Floats:
+        """Levenberg-Marquardt from `start` on the twin plus what it is known to miss, within the knobs' limits.
+
+        radius: how far any knob may move, in halves of its range.
+        """
         half = (self._high - self._low) / 2.0
-        low, high = self._low + 1e-6 * half, self._high - 1e-6 * half
-        target = self._task.targets if correction is None else self._task.targets - correction
-        scale = self._task.amplitude
+        low, high = (self._low + 1e-6 * half) / half, (self._high - 1e-6 * half) / half
+        begin = np.clip(start / half, low, high)
+        low, high = np.maximum(low, begin - radius), np.minimum(high, begin + radius)
+        target, scale = self._task.targets, self._task.amplitude
         last: list[Any] = [None, None]
 
         def evaluate(x: Floats) -> tuple[Floats, Floats]:
             if last[0] is None or not np.array_equal(last[0], x):
-                last[0], last[1] = x.copy(), self._predict(x * half)
+                outputs, by_knobs = self._predict(x * half)
+                if residual is not None:
+                    more, by_more = residual.at(x * half, self._task.inputs)
+                    outputs, by_knobs = outputs + more, by_knobs + by_more
+                last[0], last[1] = x.copy(), (outputs, by_knobs)
             return last[1]
 
         def residuals(x: Floats) -> Floats:
@@ -193,40 +320,106 @@ class CalibratedTwin:
 
         found = least_squares(
             residuals,
-            np.clip(start, low, high) / half,
+            begin,
             jac=cast(Any, jacobian),  # scipy's annotation knows only the names of schemes
-            bounds=(low / half, high / half),
+            bounds=(low, high),
             xtol=1e-5,
             ftol=1e-4,
             max_nfev=60,
         )
-        return found.x * half
+        return np.clip(found.x * half, self._low, self._high)
 
-    def _judge(self, knobs: Floats, response: Response, chi_squared: float) -> Progress:
+    def _judge(self, knobs: Floats, response: Response) -> Progress:
         """Score a full batch, decide whether to go on, and where."""
         outputs, _ = self._predict(knobs)
         measured = response.outputs
         known = np.isfinite(measured)
+        sigma = response.sigma
         misfit = np.where(known, measured - outputs, 0.0)
-        rmse = self._task.error(np.where(known, measured, outputs))
+        progress = self._progress(response)
         # the twin has averaged over all readings: where it agrees within noise, its error is the less noisy one
-        agrees = float(np.mean((misfit[known] / response.sigma[known]) ** 2)) < 1.5 if known.any() else False
-        score = self._task.error(outputs) if agrees else rmse
+        agrees = _chi(misfit, sigma, known) < AGREES
+        if self._best is not None and self._chi < AGREES:
+            self._best = self._twin_error(np.array(self._best[1])), self._best[1]  # it knows better by now
+        score = self._task.error(outputs) if agrees else progress.rmse
         if self._best is None or score < 0.97 * self._best[0]:
             self._best, self._stale = (score, knobs.tolist()), 0
+            self._radius = min(1.0, 1.5 * self._radius)
         else:
             self._stale += 1
-        if (agrees and score < GOOD) or self._stale >= PATIENCE:
+            self._radius = max(0.02, 0.4 * self._radius)
+        on_target = _chi(measured - self._task.targets, sigma, known) < ON_TARGET
+        if on_target or (agrees and score < GOOD) or self._stale >= PATIENCE:
             self._finished = True
+        elif self._stale and self._stale % (PATIENCE // 3) == 0 and agrees:
+            self._go_to(self._start())
+        elif not agrees:
+            best = np.array(self._best[1])
+            self._residual.fit(self._twin, self._evidence, best)
+            self._go_to(self._improve(best, self._residual, self._radius))
+        elif self._stale:
+            spread = 0.05 * (self._high - self._low)
+            kicked = np.array(self._best[1]) + spread * self._rng.standard_normal(len(knobs))
+            self._go_to(self._improve(np.clip(kicked, self._low, self._high)))
         else:
-            correction = None if agrees else misfit
-            if self._stale and self._stale % (PATIENCE // 3) == 0:
-                self._next = self._screen()[0]
-            elif self._stale:
-                spread = 0.05 * (self._high - self._low)
-                kicked = np.array(self._best[1]) + spread * self._rng.standard_normal(len(knobs))
-                self._next = self._improve(np.clip(kicked, self._low, self._high), None)
-            else:
-                self._next = self._improve(knobs, correction)
+            self._go_to(self._start(self._improve(knobs)))
+        return progress
+
+    def _progress(self, response: Response) -> Progress:
+        known = np.isfinite(response.outputs)
+        if not known.any():
+            return Progress(math.nan, self._lowest)
+        missing = np.where(known, response.outputs, self._task.targets)
+        rmse = self._task.error(missing) / math.sqrt(known.mean())
         self._lowest = min(self._lowest, rmse)
         return Progress(rmse, self._lowest)
+
+    def _compare(self, response: Response) -> None:
+        """Hold the reference against what was read there before; set the levels free if they contradict each other."""
+        suspect = self._evidence.settings[-1]
+        knobs = np.array([response.knobs[c.name] for c in self._knobs])
+        again = Evidence()
+        again.add(knobs, response)
+        new = again.settings[0]
+        old = self._earlier(new)
+        before, after = np.array(old["readings"], dtype=float), np.array(new["readings"], dtype=float)
+        variance = np.array(old["sigma"]) ** 2 + np.array(new["sigma"]) ** 2
+        contradiction = float(np.nanmean((after - before) ** 2 / variance))
+        assert self._after is not None
+        back, self._after = self._after, None
+        calibrating = self._best is None and self._lowest == math.inf and self._probes == 0
+        calibrating &= len(suspect["inputs"]) != len(self._task.inputs)
+        if contradiction > SURPRISE:
+            self._events.append(
+                (
+                    "jump",
+                    {
+                        "chi_squared": contradiction,
+                        "largest": float(np.nanmax(np.abs(after - before)[:, : self._task.targets.shape[1]])),
+                        "readings_dropped": len(self._evidence),
+                        "message": "readings at the same setting differ from before by more than noise",
+                    },
+                )
+            )
+            self._twin.loosen()
+            self._evidence = again
+            self._best, self._stale = None, 0
+        else:
+            self._evidence.settings.insert(-1, new)
+        self._refit()
+        if calibrating:
+            self._phase, self._next = "calibrate", self._calibrating()
+        else:
+            self._go_to(self._start(self._improve(back)))
+
+    def _earlier(self, new: Mapping[str, Any]) -> dict[str, Any]:
+        """The readings of the same knobs and inputs that were measured before."""
+        for setting in reversed(self._evidence.settings):
+            if np.allclose(setting["knobs"], new["knobs"], rtol=1e-6, atol=1e-9):
+                place = [int(np.argmin(np.abs(np.array(setting["inputs"]) - row).sum(axis=1))) for row in new["inputs"]]
+                return {name: [setting[name][k] for k in place] for name in ("readings", "sigma")}
+        raise RuntimeError("the reference was not measured before")
+
+
+def _chi(misfit: Floats, sigma: Floats, known: NDArray[np.bool_]) -> float:
+    return float(np.mean((misfit[known] / sigma[known]) ** 2)) if known.any() else math.inf

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from labthermo.device import Device, Query, Response, Status, channels_of
-from labthermo.errors import ParameterError
+from labthermo.device import Query, Response, Status, channels_of
 from labthermo.expressivity import find_ndc
-from labthermo.records.journal import Journal, Point
+from labthermo.records.journal import Journal
+from labthermo.records.replay import as_response
 from labthermo.run import Run
 from labthermo.training.calibrated_twin import CalibratedTwin
+from labthermo.training.methods import Material, make_trainer
 from labthermo.training.task import Task
-from labthermo.training.trainer import Ask, Trainer
+from labthermo.training.trainer import Ask
 from labthermo.twin import Twin
-
-METHODS = ("calibrated_twin",)
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,6 @@ class Plan:
         return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]))
 
 
-def make_trainer(plan: Plan, device: Device, twin: Twin) -> Trainer:
-    """The trainer of a plan.
-
-    Raises
-    ------
-    ParameterError: no such method.
-    """
-    if plan.method != "calibrated_twin":
-        raise ParameterError(f"no method {plan.method!r}; there is {', '.join(METHODS)}")
-    return CalibratedTwin(device.channels, plan.task, twin, plan.seed)
-
-
 @dataclass(frozen=True)
 class Outcome:
     """How a training ended. rmse: on the hold-out grid, fraction of the amplitude, None if nothing could be scored."""
@@ -84,7 +71,7 @@ def train(
     queries so far and the newest error.
     """
     journal = run.journal
-    trainer = make_trainer(plan, run.device, twin)
+    trainer = make_trainer(plan.method, Material(plan.task, run.device, twin, plan.seed))
     saved = journal.trainer_state()
     told = -1
     if saved is not None:
@@ -104,6 +91,9 @@ def train(
         progress = trainer.tell(response)
         told = journal.last_number()
         with journal.transaction():
+            take = getattr(trainer, "take_events", None)  # what only some methods notice, such as a charge jump
+            for kind, detail in take() if take is not None else ():
+                journal.event(kind, queries=journal.queries(), **detail)
             journal.save_trainer({"trainer": trainer.state(), "told": told})
             if progress is not None:
                 journal.event(
@@ -122,24 +112,12 @@ def _complete(run: Run, ask: Ask, told: int) -> Response:
     """The whole answer to an ask: what the journal already has of it, then the rest from the device."""
     before = [p for p in run.journal.points(after=told) if p.purpose == ask.phase]
     inputs = np.asarray(ask.query.inputs)
-    parts = [_as_response(before)] if before else []
+    parts = [as_response(before)] if before else []
     if len(before) < len(inputs):
-        rest = Query(knobs=ask.query.knobs, inputs=inputs[len(before) :], reset=ask.query.reset)
+        nudge = None if ask.query.nudge is None else np.asarray(ask.query.nudge)[len(before) :]
+        rest = Query(knobs=ask.query.knobs, inputs=inputs[len(before) :], nudge=nudge, reset=ask.query.reset)
         parts.append(run.query(rest, purpose=ask.phase))
     return Response.join(parts)
-
-
-def _as_response(points: Sequence[Point]) -> Response:
-    return Response(
-        outputs=np.array([p.outputs for p in points]),
-        nodes=np.array([p.nodes for p in points]),
-        sigma=np.array([p.sigma for p in points]),
-        node_sigma=np.array([p.node_sigma for p in points]),
-        settle_time=np.array([p.settle_time for p in points]),
-        status=tuple(p.status for p in points),
-        inputs=np.array([p.inputs for p in points]),
-        knobs=points[-1].knobs,
-    )
 
 
 def _score(run: Run, task: Task, knobs: Mapping[str, float]) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labthermo.channel import Channel
+from labthermo.device import Response
 from labthermo.errors import TaskError
 from labthermo.expressivity import monotone_fit
 from labthermo.quantity import format_quantity
@@ -42,6 +43,18 @@ class Task:
     def score(self, outputs: Floats) -> float:
         """RMSE over the hold-out grid, as a fraction of the amplitude."""
         return _rmse(outputs, self.score_targets) / self.amplitude
+
+    def error_of(self, response: Response, rows: NDArray[np.int64] | None = None) -> float:
+        """RMSE of what was read, as a fraction of the amplitude; `rows`: which of the training inputs were asked.
+
+        An answer that overflowed, tripped or was abandoned is left out; where less than half was read the setting
+        counts as off by twice the amplitude.
+        """
+        targets = self.targets if rows is None else self.targets[rows]
+        known = response.readable[:, None] & np.isfinite(response.outputs)
+        if 2 * known.sum() < known.size:
+            return 2.0
+        return float(np.sqrt(np.mean((response.outputs - targets)[known] ** 2))) / self.amplitude
 
     def floor_fit(self) -> Floats | None:
         """The best monotone answer on the scored grid, (n,); None for more than one output."""
@@ -80,19 +93,21 @@ def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
 def sine(channels: Sequence[Channel]) -> Task:
     """One period of a sine on one input and one output: x from 0 to 2 pi over the input's window, y over the output's.
 
-    Trained on 33 points, scored on 201 with end points, where a non-decreasing device can do no better than 0.705.
+    Where the output is falling, its sine goes down first, and the floor is that of a non-increasing device. Trained
+    on 33 points, scored on 201 with end points, where a non-decreasing device can do no better than 0.705.
     """
     x, y = _single(channels, "input"), _single(channels, "output")
     (x0, x1), (y0, y1) = _window(x), _window(y)
 
     def grid(n: int) -> tuple[Floats, Floats]:
         phase = np.linspace(0.0, 2.0 * np.pi, n)
-        inputs = x0 + (x1 - x0) * phase / (2.0 * np.pi)
+        part = phase / (2.0 * np.pi)
+        inputs = x0 * (x1 / x0) ** part if x.spacing == "log" else x0 + (x1 - x0) * part
         return inputs[:, None], ((y0 + y1) / 2.0 + (y1 - y0) / 2.0 * np.sin(phase))[:, None]
 
     inputs, targets = grid(33)
     score_inputs, score_targets = grid(201)
-    return Task("sine", inputs, targets, score_inputs, score_targets, (y1 - y0) / 2.0)
+    return Task("sine", inputs, targets, score_inputs, score_targets, abs(y1 - y0) / 2.0, not y.falling)
 
 
 def xor(channels: Sequence[Channel]) -> Task:
@@ -108,7 +123,7 @@ def xor(channels: Sequence[Channel]) -> Task:
     corners = [(0, 0), (0, 1), (1, 1), (1, 0)] * 4
     grid = np.array([[ends[0][a], ends[1][b]] for a, b in corners])
     targets = np.array([[high if a != b else low] for a, b in corners])
-    return Task("xor", grid, targets, grid, targets, (high - low) / 2.0)
+    return Task("xor", grid, targets, grid, targets, abs(high - low) / 2.0, not y.falling)
 
 
 def from_csv(path: Path, channels: Sequence[Channel], seed: int = 0) -> Task:
@@ -188,4 +203,7 @@ def _single(channels: Sequence[Channel], kind: str) -> Channel:
 def _window(channel: Channel) -> tuple[float, float]:
     if channel.window is None:
         raise TaskError(f"{channel.name} has no window; add `window: [from, to]` to it in the station file")
-    return channel.window
+    low, high = channel.window
+    if channel.spacing == "log" and low <= 0.0:
+        raise TaskError(f"{channel.name}: a window with `spacing: log` begins above 0")
+    return (high, low) if channel.falling else (low, high)

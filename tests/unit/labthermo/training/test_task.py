@@ -102,3 +102,25 @@ def test_a_csv_that_is_missing_or_binary(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00x")
     with pytest.raises(TaskError, match="not a CSV file in UTF-8"):
         make_task(f"csv:{tmp_path / 'b.csv'}", [X, Y])
+
+
+def test_inputs_go_over_a_log_window_in_equal_ratios_and_a_falling_output_turns_its_sine_over() -> None:
+    u = Channel("u", "input", "L/s", 0.0, 1e-6, window=(1e-8, 1e-6), spacing="log", rests=True)
+    y = Channel("y", "output", "OD", window=(0.37, 0.50), falling=True)
+    task = make_task("sine", [u, y])
+    ratios = task.score_inputs[1:, 0] / task.score_inputs[:-1, 0]
+    assert ratios == pytest.approx(100 ** (1 / 200))
+    quarter = task.score_targets[50, 0]
+    assert quarter == pytest.approx(0.37)
+    assert task.amplitude == pytest.approx(0.065)
+    assert not task.increasing
+    assert task.floor() == pytest.approx(
+        0.7053, abs=5e-5
+    )  # of an answer that only falls, towards a sine that falls first
+    inputs = [Channel(n, "input", "L/s", 0.0, 1e-6, window=(1e-8, 1e-6)) for n in ("u1", "u2")]
+    low = make_task("xor", [*inputs, y]).targets[:, 0] < 0.4
+    assert np.array_equal(
+        low, make_task("xor", [*inputs, y]).inputs[:, 0] != make_task("xor", [*inputs, y]).inputs[:, 1]
+    )
+    with pytest.raises(TaskError, match="begins above 0"):
+        make_task("sine", [Channel("u", "input", "L/s", 0.0, 1e-6, window=(0.0, 1e-6), spacing="log"), y])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,22 @@ from labthermo.clock import Clock
 from labthermo.config import Settle
 from labthermo.device import Query, Response, Status
 from labthermo.errors import InstrumentError, QueryError
-from labthermo.instrument import Flag, Reading
+from labthermo.fluidics import AbsorbanceLine
+from labthermo.instrument import Flag, GateDac, Instrument, Reading
 from labthermo.limits import check_query
 from labthermo.safety.guard import Guard, TripError
-from labthermo.safety.signals import deaf
-from labthermo.settling import NoiseEstimate, settle
+from labthermo.safety.signals import deaf, shielded
+from labthermo.settling import WAIT, NoiseEstimate, settle
 from labthermo.wiring import LeadLine, VoltageLine, Wiring
 
-WATCH = 5  # watching reads are this many times shorter than the reading that counts
+if TYPE_CHECKING:
+    from labthermo.records.journal import Point
 
-_FLAGS: dict[Flag, Status] = {"overflow": Status.OVERFLOW, "compliance": Status.COMPLIANCE}
+_FLAGS: dict[Flag, Status] = {
+    "overflow": Status.OVERFLOW,
+    "compliance": Status.COMPLIANCE,
+    "invalid": Status.ABANDONED,
+}
 
 
 class BenchDevice:
@@ -41,10 +48,15 @@ class BenchDevice:
         self._settling = settling
         self._slowest = slowest
         self._noise = {
-            line.channel.name: NoiseEstimate(line.meter_sigma(line.integration / WATCH))
+            line.channel.name: NoiseEstimate(line.meter_sigma(line.watching))
             for line in (*wiring.outputs, *wiring.nodes)
-            if isinstance(line, VoltageLine)
+            if not isinstance(line, LeadLine)
         }
+        lines = (*wiring.inputs, *wiring.knobs)
+        self._sources: dict[int, Instrument] = {id(line.source): line.source for line in lines}
+        self._sources |= {id(lead.meter): lead.meter for lead in wiring.leads}
+        meters = {id(line.meter): line.meter for line in (*wiring.outputs, *wiring.nodes)}
+        self._instruments: tuple[Instrument, ...] = tuple({**self._sources, **meters}.values())
         self._closed = False
 
     @property
@@ -75,6 +87,19 @@ class BenchDevice:
             raise QueryError(f"no channel {name!r}; there are {', '.join(c.name for c in self._channels)}")
         return Reading(self._guard.read([name])[name])
 
+    def measure_leakage(self, name: str) -> Reading | None:
+        """The current (A) out of the source of a knob, as it stands; None where that source cannot measure it.
+
+        Raises
+        ------
+        QueryError: an unknown knob. InstrumentError: it does not answer.
+        """
+        for line in self._wiring.knobs:
+            if line.channel.name == name:
+                with shielded():
+                    return line.source.measure_leakage(line.port) if isinstance(line.source, GateDac) else None
+        raise QueryError(f"no knob {name!r}; there are {', '.join(k.channel.name for k in self._wiring.knobs)}")
+
     def stream(self, query: Query) -> Iterator[Response]:
         """Check the whole query, move the knobs, then answer input by input.
 
@@ -98,6 +123,38 @@ class BenchDevice:
                 yield self._tripped(names)
                 continue
             yield self._measure(np.array([[back[name] for name in names]]), reached)
+
+    def retrace(self, past: Sequence[Point]) -> None:
+        """Bring inputs and knobs, through Guard, to where the last of these answered points left them.
+
+        Nothing moves where they are there still. Else the inputs go, at the last point's knobs, through every turning
+        point they went through since the knobs were last moved: a device with a memory may depend on its path.
+
+        Raises
+        ------
+        LimitError, ReadbackError, TripError: as :meth:`Guard.move`.
+        """
+        names = [line.channel.name for line in self._wiring.inputs]
+        knobs = past[-1].knobs
+        wanted = {**knobs, **dict(zip(names, past[-1].inputs, strict=True))}
+        found = self._guard.read()
+        lines = (*self._wiring.inputs, *self._wiring.knobs)
+        if all(abs(found[each.channel.name] - wanted[each.channel.name]) <= each.resolution for each in lines):
+            return
+        since = len(past)
+        while since and past[since - 1].knobs == knobs:
+            since -= 1
+        path = np.array([point.inputs_asked for point in past[since:]])
+        ways = np.sign(np.diff(path, axis=0))
+        turns = [0, *(k + 1 for k in range(len(ways) - 1) if np.any(ways[k] != ways[k + 1])), len(path) - 1]
+        self._guard.move(dict.fromkeys(names, 0.0))
+        self._guard.move({**knobs, **past[-1].knobs_asked})  # as asked, where it was asked
+        for k in turns:
+            self._guard.move(dict(zip(names, map(float, path[k]), strict=True)))
+
+    def take_incidents(self) -> tuple[str, ...]:
+        """What went wrong on the lines and was mended since this was last asked."""
+        return tuple(each.incidents.popleft() for each in self._instruments for _ in range(len(each.incidents)))
 
     def query(self, query: Query) -> Response:
         return Response.join(list(self.stream(query)))
@@ -126,7 +183,7 @@ class BenchDevice:
         waited = 0.0
         for line in self._wiring.outputs:
             watched = settle(
-                lambda line=line: line.read(line.integration / WATCH),
+                lambda line=line: line.read(line.watching),
                 self._clock,
                 since,
                 self._noise[line.channel.name],
@@ -134,10 +191,14 @@ class BenchDevice:
                 rules.confidence,
                 rules.timeout,
                 self._slowest,
+                rules.least,
             )
             waited = max(waited, watched.time)
             if not watched.settled:
                 status = Status.UNSETTLED
+        if not self._wiring.outputs:  # nothing is watched: wait for what is slow by design
+            self._clock.sleep(WAIT * self._slowest)
+            waited = self._clock.now() - since
         flags: list[Flag] = []
         values, sigmas = {}, {}
         for line in (*self._wiring.outputs, *self._wiring.nodes):
@@ -147,6 +208,9 @@ class BenchDevice:
                 flags.append(reading.flag)
             values[name] = reading.value
             sigmas[name] = self._sigma(line)
+        with shielded():
+            for source in self._sources.values():
+                source.refuse_reboot()  # else what was read may have been read with the source at its defaults
         outputs = [line.channel.name for line in self._wiring.outputs]
         nodes = [line.channel.name for line in self._wiring.nodes]
         return Response(
@@ -158,14 +222,15 @@ class BenchDevice:
             status=(_FLAGS[flags[0]] if flags else status,),
             inputs=inputs,
             knobs=knobs,
+            incidents=self.take_incidents(),
         )
 
-    def _sigma(self, line: VoltageLine | LeadLine) -> float:
+    def _sigma(self, line: VoltageLine | AbsorbanceLine | LeadLine) -> float:
         """Of one reading that counts: for a voltage what the watching reads have shown, averaged as white noise."""
         if isinstance(line, LeadLine):
             return line.sigma()
         watched = self._noise[line.channel.name].sigma()
-        return max(watched / math.sqrt(WATCH), line.meter_sigma(line.integration))
+        return max(watched * math.sqrt(line.watching / line.integration), line.meter_sigma(line.integration))
 
     def _tripped(self, names: list[str]) -> Response:
         """Nothing was read; inputs and knobs are where the interlock has brought them."""
@@ -181,6 +246,7 @@ class BenchDevice:
             status=(Status.TRIPPED,),
             inputs=np.array([[back[name] for name in names]]),
             knobs={name: value for name, value in back.items() if name not in names},
+            incidents=self.take_incidents(),
         )
 
 

@@ -1,4 +1,4 @@
-"""One channel by hand, and the red button: what `labthermo get, set, watch` and `safe` do."""
+"""One channel by hand, a run's end, and the red button: what `labthermo get, set, watch, stop` and `safe` do."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 from labthermo.bench_device import BenchDevice
-from labthermo.errors import InstrumentError, QueryError
+from labthermo.errors import InstrumentError, QueryError, RecordError
 from labthermo.limits import device_channels
 from labthermo.quantity import format_quantity, parse_quantity
+from labthermo.records.journal import Journal
 from labthermo.records.owner import owner_of
 from labthermo.station import Station, lock_of
 
-PATIENCE = 10.0  # s that a holder has to reach the safe state itself
+PATIENCE = 10.0  # s that a holder has to reach the safe state itself, before the red button ends it
+LONG_PATIENCE = 60.0  # s that a run has for it, with slow ramps
 
 
 def read_channels(station: Station, device: BenchDevice, name: str | None) -> list[str]:
@@ -44,15 +47,44 @@ def move_channel(station: Station, name: str, value: str) -> str:
     Raises
     ------
     QueryError, ParameterError, LimitError: not a channel that can be set, not a voltage, or beyond its limits; then
-    no instrument was opened, or nothing moved.
+    no instrument was opened, or nothing moved. BackendError: an element that is set by hand is not confirmed.
     """
     settable = {c.name: c for c in device_channels(station.config) if c.kind in ("input", "knob")}
     if name not in settable:
         raise QueryError(f"no input or knob {name!r}; there are {', '.join(settable)}")
     target = parse_quantity(value, settable[name].unit)
+    station.require_confirmed()
     with station.by_hand() as device:
         reached = device.guard.move({name: target})[name]
     return f"{name} = {format_quantity(reached, settable[name].unit)}"
+
+
+def stop_run(folder: Path) -> None:
+    """Ask the process that goes on with a run to stop, and wait until it has let go of it, in its safe state.
+
+    Raises
+    ------
+    RecordError: there is no such run, nobody goes on with it, or it is another user's.
+    InstrumentError: it has not stopped after a while.
+    """
+    Journal.open(folder, writable=False).close()
+    holder = Journal.holder(folder)
+    if holder is None:
+        raise RecordError(f"nobody goes on with {folder.name}; `labthermo show {folder.name}` says how it ended")
+    try:
+        os.kill(holder.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise RecordError(f"{folder.name} is run by another user, {holder}; ask them to stop it") from None
+    deadline = time.monotonic() + LONG_PATIENCE
+    while Journal.holder(folder) == holder:
+        if time.monotonic() > deadline:
+            raise InstrumentError(
+                f"{folder.name} has not stopped after {LONG_PATIENCE:.0f} s ({holder}); `labthermo safe STATION` ends "
+                "it and makes the bench safe"
+            )
+        time.sleep(0.05)
 
 
 def make_safe(station: Station, zero_knobs: bool) -> list[str]:

@@ -23,6 +23,9 @@ class Channel:
     slew: largest rate of change, in `unit`/s.
     resolution: smallest change that the instrument behind the channel can make or see, in `unit`.
     window: the range a task maps its data to, in `unit`; None where a task needs none.
+    spacing: of an input: how the data go over the window, ``linear`` or ``log`` (equal ratios).
+    rests: of a pump: 0 is allowed whatever the minimum is, for it can always be stopped.
+    falling: of an output: a task's high is the low end of the window.
     """
 
     name: str
@@ -34,3 +37,6 @@ class Channel:
     slew: float = math.inf
     resolution: float = 0.0
     window: tuple[float, float] | None = None
+    spacing: Literal["linear", "log"] = "linear"
+    rests: bool = False
+    falling: bool = False

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labthermo.training.methods import METHODS
+
 if TYPE_CHECKING:
+    from labthermo.config import StationConfig
+    from labthermo.forecast import Forecast
+    from labthermo.procedure import Procedure
     from labthermo.records.journal import Journal, Point
     from labthermo.run import Run
     from labthermo.station import Station
+    from labthermo.training.loop import Plan
 
 app = typer.Typer(
     name="labthermo",
@@ -31,6 +37,12 @@ BackendOption = Annotated[
 ]
 BenchOption = Annotated[
     str | None, typer.Option("--bench", help="HOST:PORT of a served bench to attach to (backend wire)")
+]
+ConfirmedOption = Annotated[
+    bool, typer.Option("--confirmed", help="say that gains and dividers set by hand are as the station file has them")
+]
+ParameterOption = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", help="name=value, with a unit; may be repeated")
 ]
 RunsOption = Annotated[
     Path | None, typer.Option("--runs", help="where runs live; default: runs/ beside the station file, or here")
@@ -104,18 +116,48 @@ def init(folder: Annotated[Path, typer.Argument(help="a new or empty folder", sh
 @app.command(epilog="Example: labthermo doctor lab/station.yaml")
 def doctor(
     station: Annotated[Path | None, typer.Argument(help="a station file to check as well", show_default=False)] = None,
+    commission: Annotated[
+        str | None, typer.Option(help="walk through the checklist for this instrument and record it")
+    ] = None,
+    rehearsal: Annotated[
+        bool, typer.Option("--rehearsal", help="walk on a simulated instrument; recorded as such, does not count")
+    ] = False,
+    bench: BenchOption = None,
     runs: RunsOption = None,
 ) -> None:
-    """Look at Python, libraries, name clashes, disk and the station file; exit code 1 if anything needs attention."""
+    """Look at Python, libraries, clashes, disk, the station file and who answers at its addresses; nothing is moved.
+
+    Exit code 1 if anything needs attention.
+    """
     from labthermo.doctor import check_environment
 
+    if commission is not None or rehearsal:
+        _commission(station, commission, rehearsal, bench)
+        return
     bad = 0
-    for check in check_environment(station, runs):
+    for check in check_environment(station, runs, bench):
         print(f"{'ok ' if check.ok else 'BAD'}  {check.name}: {check.detail}")
         if not check.ok:
             bad += 1
             print(f"     {check.advice}")
     raise typer.Exit(1 if bad else 0)
+
+
+def _commission(station: Path | None, name: str | None, rehearsal: bool, bench: str | None) -> None:
+    from labthermo.commissioning import walk
+    from labthermo.errors import ParameterError
+
+    if station is None or name is None:
+        raise ParameterError("a checklist needs a station file and --commission NAME")
+
+    def ask(question: str) -> str:
+        print(question, end=" ", flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            raise ParameterError("the answers ended before the checklist did; nothing was recorded")
+        return answer
+
+    print(walk(_open_station(station, "wire" if bench else None, bench=bench), name, ask, rehearsal))
 
 
 @app.command(epilog="Example: labthermo procedures")
@@ -136,28 +178,18 @@ def procedures() -> None:
 def run(
     procedure: Annotated[str, typer.Argument(help="as `labthermo procedures` lists it", show_default=False)],
     station: StationFile,
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="name=value, with a unit; may be repeated")
-    ] = None,
+    parameter: ParameterOption = None,
     backend: BackendOption = None,
     bench: BenchOption = None,
+    confirmed: ConfirmedOption = False,
     runs: RunsOption = None,
 ) -> None:
     """Run a measurement procedure and write its record and report."""
-    from labthermo import plugins
-    from labthermo.errors import ParameterError
     from labthermo.limits import device_channels
-    from labthermo.procedure import make
 
-    values = {}
-    for text in parameter or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ParameterError(f"-p {text!r} is not name=value; `labthermo procedures` lists the names")
-        values[name.strip()] = value.strip()
-    recipe = make(plugins.load("labthermo.procedures", procedure), values)
-    opened = _open_station(station, _backend(backend), bench=bench)
-    total = recipe.count(device_channels(opened.config))
+    recipe = _recipe(procedure, parameter)
+    opened = _open_station(station, _backend(backend), bench=bench, confirmed=confirmed)
+    recipe.count(device_channels(opened.config))  # what does not fit is said before anything is opened
     header = {
         "procedure": procedure,
         "parameters": recipe.model_dump(mode="json"),
@@ -167,17 +199,161 @@ def run(
     }
     with _signals(), opened:
         with _new_run(opened, _runs(runs, station), header) as (started, progress):
-            progress.total(total)
-            recipe.execute(started)
-            started.journal.finish("finished")
-        _conclude(started.journal.folder, {})
+            summary = _execute(opened, started, recipe, progress)
+        _conclude(started.journal.folder, summary)
+
+
+def _execute(station: Station, run: Run, recipe: Procedure, progress: _Meter) -> dict[str, Any]:
+    progress.total(recipe.count(station.device.channels), f"{recipe.name}: queries")
+    recipe.execute(run)
+    run.journal.finish("finished")
+    return {}
+
+
+@app.command(epilog="Example: labthermo window iv_curve lab/station.yaml")
+def window(
+    procedure: Annotated[str, typer.Argument(help="as `labthermo procedures` lists it", show_default=False)],
+    station: StationFile,
+    backend: BackendOption = None,
+    bench: BenchOption = None,
+    confirmed: ConfirmedOption = False,
+    runs: RunsOption = None,
+) -> None:
+    """Open a desktop window for a procedure: fields, queue, live plot. Needs the extra `window` and a display."""
+    from importlib.util import find_spec
+
+    from labthermo import plugins
+    from labthermo.errors import ParameterError
+    from labthermo.station import Station
+
+    recipe = plugins.load("labthermo.procedures", procedure)
+    opened = _open_station(station, _backend(backend), bench=bench, confirmed=confirmed)
+    if find_spec("PySide6") is None:
+        raise ParameterError("the desktop window needs PySide6; install it with: pip install 'labthermo[window]'")
+    from labthermo.desktop_window import show
+
+    def open_again() -> Station:
+        return Station(opened.config, opened.backend, bench=bench, confirmed=opened.confirmed)
+
+    raise typer.Exit(show(recipe, open_again, _runs(runs, station), _command()))
+
+
+def _recipe(procedure: str, parameter: list[str] | None) -> Procedure:
+    from labthermo import plugins
+    from labthermo.errors import ParameterError
+    from labthermo.procedure import make
+
+    values = {}
+    for text in parameter or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"-p {text!r} is not name=value; `labthermo procedures` lists the names")
+        values[name.strip()] = value.strip()
+    return make(plugins.load("labthermo.procedures", procedure), values)
+
+
+@app.command(epilog="Example: labthermo plan iv_curve lab/station.yaml -p points=41")
+def plan(
+    what: Annotated[str, typer.Argument(help="a procedure, or train", show_default=False)],
+    station: StationFile,
+    parameter: ParameterOption = None,
+    task: Annotated[str | None, typer.Option(help="of a training: as for `labthermo train`")] = None,
+    method: Annotated[str, typer.Option(help="of a training")] = "calibrated_twin",
+    queries: Annotated[int, typer.Option(min=1, help="budget of a training")] = 3000,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for plan.json and plan.svg; default: plans/ beside the station file")
+    ] = None,
+) -> None:
+    """Dry-run a procedure or a training on the wire twin of the station as designed, in virtual time.
+
+    Points, time on the bench, travel of every input and knob, expected signal to noise, and every limit that would be
+    hit. Nothing real is opened. Exit code 1 if a limit would be hit.
+    """
+    import tempfile
+
+    from labthermo.config import load_station
+    from labthermo.errors import ParameterError
+    from labthermo.forecast import forecast, write
+    from labthermo.limits import device_channels
+    from labthermo.run import new_run_id
+
+    config = load_station(station)
+    progress = _Meter()
+    if what == "train":
+        if task is None:
+            raise ParameterError("a training needs --task; see labthermo train --help")
+        chosen = _training(config, task, method, queries)
+        subject = f"train {task} by {method}, {queries} queries at most"
+
+        def execute(run: Run, opened: Station) -> None:
+            _train(opened, run, chosen, progress)
+    else:
+        if task is not None:
+            raise ParameterError(f"--task is for trainings; {what} takes -p name=value")
+        recipe = _recipe(what, parameter)
+        chosen_values = recipe.model_dump(mode="json", exclude_defaults=True)
+        subject = " ".join([what, *(f"{name}={value}" for name, value in chosen_values.items())])
+
+        def execute(run: Run, opened: Station) -> None:
+            progress.total(recipe.count(device_channels(config)))
+            recipe.execute(run)
+
+    with _signals(), tempfile.TemporaryDirectory() as scratch:
+        found = forecast(config, subject, execute, Path(scratch), progress.point)
+        progress.close()
+    _print_plan(found)
+    for path in write(found, out or station.parent / "plans" / new_run_id()):
+        print(path)
+    raise typer.Exit(1 if found.problems else 0)
+
+
+def _print_plan(found: Forecast) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from labthermo.quantity import format_quantity
+
+    def amount(value: float, unit: str) -> str:
+        return format_quantity(value, unit, 3)
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 400
+    print(f"{found.subject}, on the station as designed (simulated)")
+    statuses = ", ".join(f"{count} {status}" for status, count in found.statuses.items())
+    print(f"points {found.points} ({statuses})")
+    print(
+        f"time on the bench {_duration(found.wall_time)}, of it {_duration(found.bench_time)} ramps, settling, reading"
+    )
+    travels = Table("moves", "from", "to", "way", "largest step", "fastest", "delivered", box=None)
+    for t in found.travels:
+        travels.add_row(
+            t.channel, *(amount(v, t.unit) for v in (t.lowest, t.highest, t.way, t.largest_step)),
+            amount(t.fastest, f"{t.unit}/s"), "" if t.delivered is None else amount(t.delivered, "L"),
+        )  # fmt: skip
+    console.print(travels)
+    outlooks = Table("reads", "lowest", "highest", "sigma", "span / sigma", box=None)
+    for o in found.outlooks:
+        outlooks.add_row(
+            o.channel, *(amount(v, o.unit) for v in (o.lowest, o.highest, o.sigma)), f"{o.signal_to_noise:.3g}"
+        )  # fmt: skip
+    console.print(outlooks)
+    for problem in found.problems:
+        print(f"LIMIT  {problem}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.1f} min" if minutes < 120 else f"{hours:.1f} h"
 
 
 @app.command(epilog="Example: labthermo train lab/station.yaml --task sine --queries 3000 --seed 1")
 def train(
     station: StationFile,
     task: Annotated[str, typer.Option(help="sine, xor, or csv:FILE with columns named after inputs and outputs")],
-    method: Annotated[str, typer.Option(help="training method: calibrated_twin")] = "calibrated_twin",
+    method: Annotated[str, typer.Option(help=f"training method: {', '.join(METHODS)}")] = "calibrated_twin",
     queries: Annotated[int, typer.Option(min=1, help="budget of device queries; scoring does not count")] = 3000,
     backend: BackendOption = None,
     seed: Annotated[
@@ -188,43 +364,51 @@ def train(
         bool, typer.Option("--control", help="train the NDC-off sample of the same design (simulated backends only)")
     ] = False,
     bench: BenchOption = None,
+    confirmed: ConfirmedOption = False,
     runs: RunsOption = None,
 ) -> None:
     """Train the device on a task, score it on points it was not trained on, and write its record and report."""
-    from labthermo.errors import ParameterError
-    from labthermo.limits import device_channels
-    from labthermo.training.loop import METHODS, Plan
-    from labthermo.training.task import make_task
-
-    if method not in METHODS:
-        raise ParameterError(f"no method {method!r}; there is {', '.join(METHODS)}")
-    opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench)
-    chosen = opened.config.simulation.seed
-    plan = Plan(make_task(task, device_channels(opened.config), chosen), method, queries, chosen)
+    opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench, confirmed=confirmed)
+    plan = _training(opened.config, task, method, queries)
     with _signals(), opened:
         with _new_run(opened, _runs(runs, station), {**plan.header(), "command": _command()}) as (started, progress):
             summary = _train(opened, started, plan, progress)
         _conclude(started.journal.folder, summary)
 
 
+def _training(config: StationConfig, task: str, method: str, queries: int) -> Plan:
+    from labthermo.limits import device_channels
+    from labthermo.training.loop import Plan
+    from labthermo.training.methods import check_method
+    from labthermo.training.task import make_task
+
+    check_method(method)
+    seed = config.simulation.seed
+    return Plan(make_task(task, device_channels(config), seed), method, queries, seed)
+
+
 @app.command(epilog="Example: labthermo resume 20261123-231502-7f3a --runs lab/runs")
 def resume(
     run: RunName,
     bench: BenchOption = None,
+    confirmed: ConfirmedOption = False,
     rearm: Annotated[
         bool, typer.Option("--rearm", help="go on although an instrument was switched off and on meanwhile")
     ] = False,
     runs: RunsOption = None,
 ) -> None:
-    """Go on with a training that was interrupted, from its journal alone.
+    """Go on with a procedure or a training that was interrupted, from its journal alone: nothing is asked again.
 
     The instruments are read before anything moves: what differs from the record is printed, and ramped back through
     Guard; after an instrument was switched off and on, only with --rearm.
     """
     import tempfile
     from contextlib import ExitStack
+    from functools import partial
 
+    from labthermo import plugins
     from labthermo.errors import RecordError
+    from labthermo.procedure import make
     from labthermo.records.journal import Journal
     from labthermo.run import run_folder
     from labthermo.training.loop import Plan
@@ -235,8 +419,9 @@ def resume(
         journal = Journal.open(folder)
         stack.callback(journal.close)
         header = journal.header
-        if "task_data" not in header:
-            raise RecordError(f"{run} is no training; run the procedure again instead of resuming it")
+        trains = "task_data" in header
+        if not trains and "procedure" not in header:
+            raise RecordError(f"{run} was made by a program of its own; only that program can go on with it")
         if journal.outcome == "finished":
             raise RecordError(f"{run} has finished; `labthermo show {run}` says how")
         station = _station_of(header, Path(scratch))
@@ -246,28 +431,32 @@ def resume(
             control=header["control"],
             seed=header["simulation_seed"],
             bench=bench or header["bench"],
+            confirmed=confirmed,
         )
-        plan = Plan.of(header)
+        if trains:
+            go_on = partial(_train, plan=Plan.of(header))
+        else:
+            recipe = make(plugins.load("labthermo.procedures", header["procedure"]), header["parameters"])
+            go_on = partial(_execute, recipe=recipe)
         stack.enter_context(_signals())
         stack.enter_context(opened)
-        with _recording(opened, journal) as (started, progress):
-            _reconcile(opened, started, rearm)
-            summary = _train(opened, started, plan, progress)
+        with _recording(opened, journal, replay=not trains) as (started, progress):
+            _reconcile(opened, started.journal, rearm)
+            summary = go_on(opened, started, progress=progress)
         _conclude(folder, summary)
 
 
-def _reconcile(station: Station, run: Run, rearm: bool) -> None:
+def _reconcile(station: Station, journal: Journal, rearm: bool) -> None:
     """Say how the instruments differ from the record, and record it; refuse what an operator must decide."""
     from labthermo.recovery import differences, refuse_rebooted
 
-    journal = run.journal
     # a bench in this process is made anew: it has nothing to tell of the time between
     lived_on = station.backend == "real" or station.bench is not None
     rebooted = station.rebooted if lived_on else []
     found = differences(journal, *station.read_settings()) if lived_on else []
     for difference in found:
         print(f"{difference}; Guard will ramp it to where the run needs it", flush=True)
-    run.event(
+    journal.event(
         "resumed",
         command=_command(),
         points=journal.last_number() + 1,
@@ -300,6 +489,17 @@ def _station_of(header: dict[str, Any], scratch: Path) -> Path:
     station = folder / name
     station.write_text(files[name], encoding="utf-8")
     return station
+
+
+@app.command(epilog="Example: labthermo stop 20261123-231502-7f3a --runs lab/runs")
+def stop(run: RunName, runs: RunsOption = None) -> None:
+    """Stop a run that goes on in another process: it ramps to its safe state and can be resumed."""
+    from labthermo.by_hand import stop_run
+    from labthermo.run import run_folder
+
+    folder = run_folder(_runs(runs), run)
+    stop_run(folder)
+    print(f"stopped; to go on: {_resume_command(folder)}")
 
 
 @app.command(name="runs", epilog="Example: labthermo runs --runs lab/runs")
@@ -346,6 +546,20 @@ def report(run: RunName, runs: RunsOption = None) -> None:
     print(write_report(run_folder(_runs(runs), run)))
 
 
+@app.command(name="export", epilog="Example: labthermo export 20261123-231502-7f3a --to netcdf --runs lab/runs")
+def export_(
+    run: RunName,
+    to: Annotated[str, typer.Option(help="qcodes (a database), netcdf, parquet or csv")],
+    out: Annotated[Path | None, typer.Option(help="file to write; default: in the run's folder")] = None,
+    runs: RunsOption = None,
+) -> None:
+    """Write a run for other programs, from its journal alone; print the file's path."""
+    from labthermo.records.export import export
+    from labthermo.run import run_folder
+
+    print(export(run_folder(_runs(runs), run), to, out))
+
+
 @app.command(name="get", epilog="Example: labthermo get lab/station.yaml p1")
 def get_(
     station: StationFile,
@@ -373,11 +587,12 @@ def set_(
     value: Annotated[str, typer.Argument(help="with its unit, at the sample, e.g. '-12 mV'", show_default=False)],
     backend: BackendOption = None,
     bench: BenchOption = None,
+    confirmed: ConfirmedOption = False,
 ) -> None:
     """Move one input or knob through Guard, and leave it there."""
     from labthermo.by_hand import move_channel
 
-    opened = _open_station(station, _backend(backend), bench=bench)
+    opened = _open_station(station, _backend(backend), bench=bench, confirmed=confirmed)
     with _signals():
         print(move_channel(opened, channel, value))
 
@@ -461,13 +676,34 @@ def _seeded(config: Any, seed: int | None) -> Any:
 
 
 def _open_station(
-    path: Path, backend: Any, *, control: bool = False, seed: int | None = None, bench: str | None = None
+    path: Path,
+    backend: Any,
+    *,
+    control: bool = False,
+    seed: int | None = None,
+    bench: str | None = None,
+    confirmed: bool | None = None,
 ) -> Station:
-    """The station, read and checked but not yet open."""
+    """The station, read and checked but not yet open. confirmed: None where nothing is moved and nobody is asked."""
     from labthermo.config import load_station
     from labthermo.station import Station
 
-    return Station(_seeded(load_station(path), seed), backend, control=control, bench=bench)
+    station = Station(_seeded(load_station(path), seed), backend, control=control, bench=bench)
+    if confirmed is not None and station.unconfirmed():
+        station.confirmed = "--confirmed" if confirmed else _ask_about(station)
+    return station
+
+
+def _ask_about(station: Station) -> str:
+    """Have the operator look at every box that is set by hand; how it was confirmed. Refused off a terminal."""
+    from labthermo.errors import BackendError
+
+    if not sys.stdin.isatty():
+        station.require_confirmed()
+    for element in station.unconfirmed():
+        if not typer.confirm(f"set by hand, {element}: is it so?"):
+            raise BackendError(f"{element} is not confirmed; set it, or correct the station file; nothing was opened")
+    return "asked at the terminal"
 
 
 @contextmanager
@@ -508,9 +744,9 @@ class _Meter:
 class _recording:
     """A run being recorded: its end is always written, and the device is always parked."""
 
-    def __init__(self, station: Station, journal: Journal) -> None:
+    def __init__(self, station: Station, journal: Journal, replay: bool = False) -> None:
         self._meter = _Meter()
-        self._run = station.resume(journal, on_point=self._meter.point)
+        self._run = station.resume(journal, on_point=self._meter.point, replay=replay)
 
     def __enter__(self) -> tuple[Run, _Meter]:
         try:
@@ -525,8 +761,7 @@ class _recording:
         try:
             if isinstance(error, KeyboardInterrupt):
                 self._run.journal.finish("stopped")
-                if "task_data" in self._run.journal.header:
-                    print(f"to go on: {_resume_command(self._run.journal.folder)}", flush=True)
+                print(f"to go on: {_resume_command(self._run.journal.folder)}", flush=True)
             elif error is not None:
                 self._run.journal.finish(f"failed: {' '.join(str(error).split())[:500]}")
         finally:

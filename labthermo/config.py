@@ -28,11 +28,27 @@ from pydantic import (
 )
 
 from labthermo.errors import QueryError, StationFileError
-from labthermo.quantity import PositiveAmperes, PositiveSeconds, PositiveVolts, Volts, format_quantity, quantity
+from labthermo.faults import AnyFault, SampleFault, SwappedFault
+from labthermo.quantity import (
+    Level,
+    PositiveAmperes,
+    PositiveLevel,
+    PositiveSeconds,
+    PositiveSlew,
+    PositiveVolts,
+    Volts,
+    format_quantity,
+    quantity,
+)
 from labthermo.yaml_file import Document, Key, Keys, Section, read_yaml, suggest, validate
 
 Backend = Literal["real", "wire", "model"]
 _NAME = r"[a-z][a-z0-9_]*"
+
+UNITS = {"voltage": "V", "current": "A", "rate": "L/s", "absorbance": "OD"}
+"""Quantities of channels, and their units."""
+_SLEWS = {"V": "V/s", "L/s": "L/s**2"}
+_ALONE = {"current": "output", "rate": "output", "absorbance": "cuvette"}  # else what the kind of channel says
 
 
 @dataclass(frozen=True)
@@ -43,13 +59,18 @@ class Address:
     ----------
     instrument: its name in the station file.
     channel: the instrument's name for the channel. Where the file names none (``dmm.voltage``), it is ``input``
-        for a voltmeter, and ``output`` for a source or an SMU.
-    quantity: ``voltage`` or ``current``.
+        for a voltmeter, ``cuvette`` for a plate reader, and ``output`` for a source, an SMU or a pump.
+    quantity: ``voltage``, ``current``, ``rate`` or ``absorbance``.
     """
 
     instrument: str
     channel: str
     quantity: str
+
+    @property
+    def unit(self) -> str:
+        """The quantity's SI unit: V, A, L/s or OD."""
+        return UNITS[self.quantity]
 
     @property
     def port(self) -> str:
@@ -63,10 +84,11 @@ class Address:
 def _address(text: Any, channel: str) -> Address:
     if isinstance(text, Address):
         return text
-    match = re.fullmatch(rf"({_NAME})(?:\.({_NAME}))?\.(voltage|current)", text if isinstance(text, str) else "")
+    grammar = rf"({_NAME})(?:\.({_NAME}))?\.({'|'.join(UNITS)})"
+    match = re.fullmatch(grammar, text if isinstance(text, str) else "")
     if match is None:
         raise ValueError(f"{text!r} is not an address; write instrument.voltage or instrument.channel.voltage")
-    return Address(match[1], match[2] or ("output" if match[3] == "current" else channel), match[3])
+    return Address(match[1], match[2] or _ALONE.get(match[3], channel), match[3])
 
 
 def _name(text: str) -> str:
@@ -78,12 +100,26 @@ def _name(text: str) -> str:
 def _visa(text: str) -> str:
     if not re.fullmatch(r"(TCPIP|USB|GPIB|ASRL|PXI|VXI|PRLGX)[^:\s]*(::\S+)+", text, re.IGNORECASE):
         raise ValueError(f"{text!r} is not a VISA address; write one such as TCPIP0::192.168.8.17::5025::SOCKET")
+    if text.upper().startswith("GPIB") and not text.upper().endswith("::INTFC"):
+        bus = re.fullmatch(r"GPIB\d*((?:::\d+){1,2})(?:::INSTR)?", text, re.IGNORECASE)
+        if bus is None or any(int(number) > 30 for number in bus[1].split("::")[1:]):
+            raise ValueError(f"{text!r} is not a GPIB address; write one such as GPIB0::12::INSTR, with 0 to 30")
+    port = re.fullmatch(r"TCPIP\d*::.+::(\d+)::SOCKET", text, re.IGNORECASE)
+    if port and not 0 < int(port[1]) < 2**16:
+        raise ValueError(f"{text!r} has no port from 1 to 65535")
+    return text
+
+
+def _library(text: str) -> str:
+    if not re.fullmatch(r"@[a-z_]+|[^@\s][^@]*(@[a-z_]+)?", text):
+        raise ValueError(f"{text!r} is not a VISA library; write @py, @ivi (the vendor's), or the path of one")
     return text
 
 
 def _window(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] >= pair[1]:
-        raise ValueError(f"the window {_volts(pair[0])} to {_volts(pair[1])} is empty; put the lower end first")
+        low, high = (format_quantity(end, getattr(end, "unit", "") or "V", 6) for end in pair)
+        raise ValueError(f"the window {low} to {high} is empty; put the lower end first")
     return pair
 
 
@@ -92,7 +128,7 @@ NodeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 _ADDRESS_SCHEMA = WithJsonSchema({"type": "string", "examples": ["gates.ch24.voltage", "dmm.voltage"]})
 SourceAddress = Annotated[Address, BeforeValidator(partial(_address, channel="output")), _ADDRESS_SCHEMA]
 MeterAddress = Annotated[Address, BeforeValidator(partial(_address, channel="input")), _ADDRESS_SCHEMA]
-Window = Annotated[tuple[Volts, Volts], AfterValidator(_window)]
+Window = Annotated[tuple[Level, Level], AfterValidator(_window)]
 Fraction = Annotated[float, quantity("", minimum=0, maximum=1)]
 NoiseDensity = Annotated[
     float,
@@ -106,8 +142,11 @@ class InstrumentSection(Section):
 
     driver: Name = Field(description="an entry point of the group labthermo.instruments, e.g. qdac2")
     address: Annotated[str, AfterValidator(_visa)] = Field(description="VISA resource")
-    visa: str = Field(default="@py", description="VISA library; @py is pyvisa-py")
+    visa: Annotated[str, AfterValidator(_library)] = Field(
+        default="@py", description="VISA library: @py (pyvisa-py), @ivi (the vendor's), or the path of one"
+    )
     timeout: PositiveSeconds = Field(default=5.0, description="of one query")
+    options: dict[Name, bool | int | float | str] = Field(default={}, description="the driver's own, SI; see its help")
 
 
 class Via(Section):
@@ -127,6 +166,9 @@ class Via(Section):
         default=None, description="first-order low pass"
     )
     overload: PositiveVolts | None = Field(default=None, description="largest output of an amplifier, either sign")
+    manual: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the knob on a box that sets this and that no program can read"
+    )
 
     @field_validator("gain")
     @classmethod
@@ -141,23 +183,39 @@ class Via(Section):
         return self.gain / self.divider
 
 
+class Light(Section):
+    """What a photometer's light goes through: absorbance = path * sum of (extinction * concentration) + blank."""
+
+    wavelength: Annotated[float, quantity("m", above=0)]
+    path: Annotated[float, quantity("m", above=0)]
+    extinction: dict[NodeName, Annotated[float, quantity("1/M/m", above=0)]] = Field(
+        min_length=1, description="of each species that absorbs, to the base of ten"
+    )
+    blank: Annotated[float, quantity("OD")] = Field(default=0.0, description="without any of them")
+
+
 class InputSection(Section):
-    """An input: a source that clamps a terminal of the network."""
+    """An input: a source that clamps a terminal of the network, or a pump whose rate is one of its knobs."""
 
     of: SourceAddress
     via: Via = Field(default_factory=Via)
     window: Window | None = Field(default=None, description="the range that a task maps its data to, [from, to]")
-    at: NodeName = Field(default="", description="the terminal, if not the input's own name")
+    spacing: Literal["linear", "log"] = Field(default="linear", description="how a task's data go over the window")
+    at: NodeName = Field(default="", description="the terminal or knob, if not the input's own name")
 
 
 class OutputSection(Section):
-    """An output: a meter on a reservoir of the network."""
+    """An output: a meter on a reservoir of the network, or a photometer on a vessel."""
 
     of: MeterAddress
     via: Via = Field(default_factory=Via)
+    light: Light | None = Field(default=None, description="required for an absorbance")
     window: Window | None = Field(default=None, description="the range that a task asks of it, [from, to]")
-    integration: PositiveSeconds = Field(default=0.02, description="of one reading")
-    at: NodeName = Field(default="", description="the reservoir, if not the output's own name")
+    sense: Literal["rising", "falling"] = Field(
+        default="rising", description="falling: a task's high is the window's low end"
+    )
+    integration: PositiveSeconds = Field(default=0.02, description="of one reading; a plate reader has its own")
+    at: NodeName = Field(default="", description="the reservoir or vessel, if not the output's own name")
 
 
 class NodeSection(Section):
@@ -189,17 +247,17 @@ class KnobSection(Section):
 class Limits(Section):
     """What one input or knob may be asked, at the sample."""
 
-    min: Volts
-    max: Volts
-    max_step: PositiveVolts = Field(description="largest single step")
-    slew: Annotated[float, quantity("V/s", above=0)] = Field(description="largest rate of change")
+    min: Level
+    max: Level
+    max_step: PositiveLevel = Field(description="largest single step")
+    slew: PositiveSlew = Field(description="largest rate of change")
 
 
 class PairLimit(Section):
     """Two channels that may not be far apart."""
 
     of: tuple[Name, Name]
-    max_difference: PositiveVolts
+    max_difference: PositiveLevel
 
 
 class LeakageLimit(Section):
@@ -232,8 +290,11 @@ class LimitsSection(Section):
 class Settle(Section):
     """When a reading counts as settled."""
 
-    tolerance: PositiveVolts = Field(description="largest error from not having waited longer")
+    tolerance: PositiveLevel = Field(description="largest error from not having waited longer")
     confidence: Annotated[float, quantity("", above=0, maximum=0.9999)] = 0.95
+    least: Annotated[float, quantity("s", minimum=0)] = Field(
+        default=0.0, description="not looked at before: an answer may stand still on its way, at an extremum"
+    )
     timeout: PositiveSeconds = Field(default=20.0, description="then the status is unsettled")
 
 
@@ -242,6 +303,22 @@ class Stop(Section):
 
     inputs: Literal["zero"] = "zero"
     knobs: Literal["hold", "zero"] = "hold"
+    watchdog: (
+        Annotated[
+            float,
+            quantity("s", minimum=0, maximum=60),
+            BeforeValidator(lambda value: 0.0 if value == "off" else value),
+        ]
+        | None
+    ) = Field(default=None, description="heartbeat, or off; default: 1 s on the backend real, off on wire")
+
+
+class Unknowns(Section):
+    """What a sample may have beside its device file, and how much: the twin's prior. 0: not considered."""
+
+    crosstalk: Fraction = Field(default=0.0, description="share of its lever that a gate has where its neighbour acts")
+    lead_levers: Fraction = Field(default=0.0, description="eV/V, by which the leads move the levels of dots")
+    temperature: Fraction = Field(default=0.0, description="relative, of the electrons")
 
 
 class DeviceSection(Section):
@@ -249,10 +326,11 @@ class DeviceSection(Section):
 
     model: str = Field(description="the network file, relative to this file")
     inputs: dict[Name, InputSection] = Field(min_length=1)
-    outputs: dict[Name, OutputSection] = Field(min_length=1)
+    outputs: dict[Name, OutputSection] = Field(default={}, description="may be left out where a node is read")
     nodes: dict[Name, NodeSection] = Field(default={})
     knobs: dict[Name, KnobSection] = Field(default={})
     uncertainty: Fraction = Field(default=0.1, description="how far a sample may be off its network file: twin's prior")
+    unknowns: Unknowns = Field(default_factory=Unknowns, description="what the network file does not have at all")
     limits: LimitsSection
     settle: Settle
     stop: Stop = Field(default_factory=Stop)
@@ -267,11 +345,35 @@ class DeviceSection(Section):
         }
 
 
+class ChargeJump(Section):
+    """A trap beside a dot changes its charge: all levels of a process shift, once and for good."""
+
+    of: str = Field(description="name of a process in the device file")
+    shift: Annotated[float, quantity("eV")]
+    query: Annotated[StrictInt, Field(ge=0)] = Field(description="number of the first query that sees it")
+
+
+class Hidden(Section):
+    """What the simulated sample has beside its device file; the twin knows of it only what ``unknowns`` allows for."""
+
+    crosstalk: Fraction = Field(default=0.0, description="mean share of its lever that a gate has at its neighbours")
+    lead_levers: Fraction = Field(default=0.0, description="eV/V, of either lead on all levels of dots")
+    temperature: Annotated[float, quantity("", minimum=-0.5, maximum=1)] = Field(
+        default=0.0, description="relative, how much warmer the electrons are"
+    )
+    spin: StrictBool = Field(default=False, description="levels of BlockingLevel laws are spin-degenerate: another law")
+    parasitic: dict[str, Annotated[float, quantity("ohm", above=0)]] = Field(
+        default={}, description="a resistance across an edge of the device file, by the edge's name"
+    )
+    charge_jumps: tuple[ChargeJump, ...] = Field(default=(), description="backend model only, which counts queries")
+
+
 class Simulation(Section):
     """What the backends `wire` and `model` add to the device as designed: the truth a twin must discover."""
 
     seed: Annotated[StrictInt, Field(ge=0)] = 0
     mismatch: Fraction = Field(default=0.0, description="relative standard deviation of hidden parameters")
+    hidden: Hidden = Field(default_factory=Hidden, description="what the device file does not have at all")
     noise: Annotated[
         dict[str, NoiseDensity],
         BeforeValidator(lambda value: {"*": "off"} if value == "off" else value),
@@ -279,8 +381,10 @@ class Simulation(Section):
     ] = Field(
         default={}, description="density at the sample by output, V/Hz**0.5 or off; off alone silences everything"
     )
+    flow_noise: Fraction = Field(default=0.0, description="relative standard deviation of every pump's rate")
     offsets: StrictBool = Field(default=True, description="static offsets and gain errors of the instruments")
     quantisation: StrictBool = Field(default=True, description="finite resolution of the instruments")
+    faults: tuple[AnyFault, ...] = Field(default=(), description="what goes wrong, when; on the backend wire only")
 
     @property
     def noiseless(self) -> bool:
@@ -331,7 +435,17 @@ class StationConfig(Section):
 
     def with_seed(self, seed: int) -> StationConfig:
         """The same station with another simulated sample."""
-        other = self.model_copy(update={"simulation": self.simulation.model_copy(update={"seed": seed})})
+        return self._with_simulation(seed=seed)
+
+    def as_designed(self) -> StationConfig:
+        """The same station with a sample and instruments just as their files and data sheets say: nothing hidden.
+
+        Noise and resolution stay: they are known beforehand.
+        """
+        return self._with_simulation(mismatch=0.0, hidden=Hidden(), offsets=False, faults=())
+
+    def _with_simulation(self, **changes: Any) -> StationConfig:
+        other = self.model_copy(update={"simulation": self.simulation.model_copy(update=changes)})
         other._document = self._document
         return other
 
@@ -350,7 +464,7 @@ def load_station(path: str | Path) -> StationConfig:
     document = read_yaml(path)
     config = validate(document, StationConfig)
     config._document = document
-    for check in (_check_addresses, _check_sharing, _check_limits, _check_rest):
+    for check in (_check_addresses, _check_units, _check_sharing, _check_limits, _check_rest, _check_faults):
         for keys, complaint in check(config):
             short_form = keys[-1] == "of" and keys not in document.lines
             raise document.error(keys[:-1] if short_form else keys, complaint)
@@ -384,6 +498,21 @@ def _check_addresses(config: StationConfig) -> Complaints:
         of = section.of
         if of.instrument not in config.instruments:
             yield (*keys, "of"), f"no instrument {of.instrument!r}; {suggest(of.instrument, config.instruments)}"
+        settable = kind in ("inputs", "knobs")
+        if of.quantity == "absorbance" and settable:
+            yield (*keys, "of"), f"{of} is read, and cannot be set; name a source or a pump"
+        if of.quantity == "rate" and not settable:
+            yield (*keys, "of"), f"{of} is set, and nothing to read; name a meter or a photometer"
+        if of.quantity == "absorbance" and kind == "nodes":
+            yield (*keys, "of"), f"{of} is an absorbance; put it under outputs"
+        if kind == "outputs" and (of.quantity == "absorbance") is not (section.light is not None):
+            missing = section.light is None
+            what = (
+                "is missing; an absorbance needs wavelength, path and extinction" if missing else "is for absorbances"
+            )
+            yield (*keys, "light"), what
+        if of.quantity in ("rate", "absorbance") and section.via != Via():
+            yield (*keys, "via"), f"{of} goes through tubes, not through dividers and amplifiers; remove it"
         if of.quantity == "current" and kind != "nodes":
             what = f"{of} is a current, but {kind} are voltages; write {of.port}.voltage"
             yield (*keys, "of"), what
@@ -397,6 +526,35 @@ def _check_addresses(config: StationConfig) -> Complaints:
             what = f"{instrument.address} is also {seen[instrument.address]}'s; give each instrument its own"
             yield ("instruments", name, "address"), what
         seen[instrument.address] = name
+
+
+def _check_units(config: StationConfig) -> Complaints:
+    """What is written in a unit must be in the channel's; a bare number is."""
+    device = config.device
+
+    def wrong(value: Any, unit: str) -> bool:
+        return getattr(value, "unit", "") not in ("", unit)
+
+    def complaint(value: Any, unit: str, name: str) -> str:
+        return f"is in {value.unit}, but {name!r} is in {unit}; write it in {unit}"
+
+    for keys, kind, section in _bindings(config):
+        name, unit = str(keys[-1]), section.of.unit
+        for end in (kind in ("inputs", "outputs") and section.window) or ():
+            if wrong(end, unit):
+                yield (*keys, "window"), complaint(end, unit, name)
+        if kind == "outputs" and wrong(device.settle.tolerance, unit):
+            yield ("device", "settle", "tolerance"), complaint(device.settle.tolerance, unit, name)
+        pattern = device.limits.pattern_for(name) if kind in ("inputs", "knobs") else None
+        if pattern is not None:
+            limits = device.limits.patterns[pattern]
+            where = ("device", "limits", pattern)
+            for key in ("min", "max", "max_step"):
+                if wrong(getattr(limits, key), unit):
+                    yield (*where, key), complaint(getattr(limits, key), unit, name)
+            slew = _SLEWS.get(str(unit), str(unit))
+            if wrong(limits.slew, slew):
+                yield (*where, "slew"), complaint(limits.slew, slew, name)
 
 
 def _check_sharing(config: StationConfig) -> Complaints:
@@ -429,7 +587,9 @@ def _check_limits(config: StationConfig) -> Complaints:
     settable = [*device.inputs, *device.knobs]
     for pattern, limits in section.patterns.items():
         if limits.min > limits.max:
-            yield (*where, pattern, "min"), f"{_volts(limits.min)} is above max, {_volts(limits.max)}; swap them"
+            unit = getattr(limits.min, "unit", "") or "V"
+            low, high = (format_quantity(value, unit, 6) for value in (limits.min, limits.max))
+            yield (*where, pattern, "min"), f"{low} is above max, {high}; swap them"
     for name in settable:
         kind = "inputs" if name in device.inputs else "knobs"
         pattern = section.pattern_for(name)
@@ -437,13 +597,15 @@ def _check_limits(config: StationConfig) -> Complaints:
             yield where, f"{kind[:-1]} {name!r} has no limits; add a pattern that matches it"
             continue
         limits = section.patterns[pattern]
-        if (kind == "inputs" or device.stop.knobs == "zero") and not limits.min <= 0 <= limits.max:
-            span = f"{_volts(limits.min)} to {_volts(limits.max)}"
-            yield (*where, pattern), f"{span} leaves out 0 V, where {name!r} is brought to stop; include it"
+        unit = getattr(device, kind)[name].of.unit
+        allowed = " to ".join(format_quantity(value, unit, 6) for value in (limits.min, limits.max))
+        stops = unit == "V" and (kind == "inputs" or device.stop.knobs == "zero")  # a pump can always be stopped
+        if stops and not limits.min <= 0 <= limits.max:
+            yield (*where, pattern), f"{allowed} leaves out 0 {unit}, where {name!r} is brought to stop; include it"
         window = device.inputs[name].window if kind == "inputs" else None
         if window and not (limits.min <= window[0] and window[1] <= limits.max):
-            span = f"{_volts(window[0])} to {_volts(window[1])}"
-            what = f"{span} is not within the limits {_volts(limits.min)} to {_volts(limits.max)} of {pattern!r}"
+            span = " to ".join(format_quantity(value, unit, 6) for value in window)
+            what = f"{span} is not within the limits {allowed} of {pattern!r}"
             yield ("device", kind, name, "window"), what + "; change one of them"
     used = {section.pattern_for(name) for name in settable}
     for pattern in section.patterns:
@@ -459,6 +621,8 @@ def _check_limits(config: StationConfig) -> Complaints:
 
 
 def _check_rest(config: StationConfig) -> Complaints:
+    if not (config.device.outputs or config.device.nodes):
+        yield ("device", "outputs"), "is missing, and so are nodes; add what the device is read by"
     leakage = config.device.limits.leakage
     if leakage and leakage.of not in config.instruments:
         what = f"no instrument {leakage.of!r}; {suggest(leakage.of, config.instruments)}"
@@ -471,9 +635,27 @@ def _check_rest(config: StationConfig) -> Complaints:
             yield ("simulation", "noise", name), f"no output {name!r}; {suggest(name, voltages)}"
 
 
+def _check_faults(config: StationConfig) -> Complaints:
+    roles = {str(keys[-1]): _role(kind, section) for keys, kind, section in _bindings(config)}
+    for index, fault in enumerate(config.simulation.faults):
+        where = ("simulation", "faults", index)
+        known = config.instruments
+        if isinstance(fault, SampleFault):
+            known = [name for name, role in roles.items() if role in fault.roles]
+        if fault.on not in known:
+            kind = "channel" if isinstance(fault, SampleFault) else "instrument"
+            what = f"no {kind} {fault.on!r} that can have the fault {fault.kind}"  # pyright: ignore[reportAttributeAccessIssue]
+            yield (*where, "on"), f"{what}; {suggest(fault.on, known)}"
+        if isinstance(fault, SwappedFault) and (fault.other not in known or fault.other == fault.on):
+            what = f"{fault.other!r} cannot be swapped with {fault.on!r}"
+            yield (*where, "with"), f"{what}; {suggest(fault.other, set(known) - {fault.on})}"
+
+
+def _role(kind: str, section: Any) -> str:
+    if kind in ("inputs", "knobs"):
+        return "source"
+    return "voltmeter" if section.of.quantity == "voltage" else "lead"
+
+
 def _is_voltmeter(kind: str, section: Any) -> bool:
     return kind in ("outputs", "nodes") and section.of.quantity == "voltage"
-
-
-def _volts(value: float) -> str:
-    return format_quantity(value, "V", 6)

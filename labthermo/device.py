@@ -37,8 +37,9 @@ class Query:
     ----------
     knobs: knob name -> value (SI, at the sample). Knobs left out keep their present value.
     inputs: (batch, n_inputs), in the order of the device's input channels; a 1-D array is one column.
-    nudge: currents injected at the outputs, (batch, n_outputs), in A; None for none. Only a device with
-        a current source at its outputs takes one.
+    nudge: currents injected at the outputs, (batch, n_outputs), or at the outputs and then the nodes that are read,
+        (batch, n_outputs + n_nodes), in A, positive where it raises the reading (0 for a node that is a lead's
+        current); None for none. Only a device with current sources there takes one: the `model` backend does.
     reset: where the first input starts from: ``hold`` (from wherever the last one ended) or ``park`` (inputs go to
         zero before the knobs move). Every further input starts where the one before it ended.
     number: the number of the first input of this query within its run (keys the noise of `model`);
@@ -87,6 +88,7 @@ class Response:
     status: (batch,) of :class:`Status`.
     inputs: (batch, n_in), what was read back as set.
     knobs: knob name -> value read back.
+    incidents: what went wrong on the lines to the instruments meanwhile and was mended, one sentence each.
     """
 
     outputs: Floats
@@ -97,9 +99,15 @@ class Response:
     status: tuple[Status, ...]
     inputs: Floats
     knobs: Mapping[str, float]
+    incidents: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.status)
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """(batch,): rows whose reading says something of the device; a failed or abandoned one does not."""
+        return np.array([s in (Status.SETTLED, Status.UNSETTLED) for s in self.status])
 
     @staticmethod
     def join(parts: Sequence[Response]) -> Response:
@@ -115,7 +123,12 @@ class Response:
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("outputs", "nodes", "sigma", "node_sigma", "settle_time", "inputs")
         }
-        return Response(**rows, status=tuple(s for part in parts for s in part.status), knobs=parts[-1].knobs)
+        return Response(
+            **rows,
+            status=tuple(s for part in parts for s in part.status),
+            knobs=parts[-1].knobs,
+            incidents=tuple(incident for part in parts for incident in part.incidents),
+        )
 
 
 class Device(Protocol):

@@ -5,51 +5,28 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from labthermo import plugins
+from labthermo.check import Check
 from labthermo.errors import StationFileError
-
-if TYPE_CHECKING:
-    from labthermo.config import StationConfig
 
 OLDEST_PYTHON = (3, 11)
 LEAST_DISK = 1e9
 """Free bytes where runs are written."""
-PROBE_TIMEOUT = 2.0
-"""Seconds that an instrument has to accept a connection."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at.
-
-    Attributes
-    ----------
-    name: what was looked at, e.g. ``disk`` or ``instrument gates``.
-    ok: whether it will do.
-    detail: what was found.
-    advice: what to do about it; empty where it is fine.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    advice: str = ""
-
-
-def check_environment(station: Path | None = None, runs: Path | None = None) -> list[Check]:
+def check_environment(station: Path | None = None, runs: Path | None = None, bench: str | None = None) -> list[Check]:
     """Look at Python, the libraries, our packages, the disk and, if given, a station file and its instruments.
 
     Parameters
     ----------
-    station: a station file. Its instruments are tried only if its backend is ``real``.
+    station: a station file. Its instruments are asked who they are: on ``real`` those at its addresses, unless somebody
+        holds them; on ``wire`` those of a twin that is started for it.
+    bench: control address of a served bench, whose instruments are asked instead.
     runs: where runs are written; by default ``runs/`` beside the station file, or in the present folder.
 
     Never raises on what it finds: that is what the checks say.
@@ -57,7 +34,7 @@ def check_environment(station: Path | None = None, runs: Path | None = None) -> 
     checks = [_python(), *_libraries(), *_packages(), *_plugins()]
     checks.append(_disk(runs or (station.parent if station else Path.cwd()) / "runs"))
     if station is not None:
-        checks += _station(station)
+        checks += _station(station, bench)
     return checks
 
 
@@ -110,8 +87,10 @@ def _disk(runs: Path) -> Check:
     return Check("disk", not advice, f"{free / 1e9:.1f} GB free for runs at {runs}", advice)
 
 
-def _station(path: Path) -> Iterator[Check]:
+def _station(path: Path, bench: str | None) -> Iterator[Check]:
     from labthermo.config import load_station
+    from labthermo.roll_call import call_real, call_simulated
+    from labthermo.wiring import manual_elements
     from labthermo.yaml_file import suggest
 
     try:
@@ -131,33 +110,15 @@ def _station(path: Path) -> Iterator[Check]:
         if instrument.driver not in known:
             advice = suggest(instrument.driver, known)
             yield Check(f"driver of {name}", False, f"{instrument.driver!r} is unknown", advice)
-    if config.backend == "real":
-        yield from _instruments(config)
+    for element in manual_elements(config):
+        yield Check(f"set by hand for {element.channel}", True, f"{element.setting}, with {element.knob}")
+    unknown = [s.driver for s in config.instruments.values() if s.driver not in known]
+    if bench is not None or (config.backend == "wire" and not unknown):
+        yield from call_simulated(config, bench)
+    elif config.backend == "real":
+        yield from call_real(config)
 
 
 def _refused(name: str, error: StationFileError) -> Check:
     found, _, advice = str(error).rpartition("; ")
     return Check(name, False, found or advice, advice if found else "correct the file")
-
-
-def _instruments(config: StationConfig) -> Iterator[Check]:
-    from labthermo.records.owner import owner_of
-    from labthermo.station import lock_of
-
-    for name, instrument in config.instruments.items():
-        if holder := owner_of(lock_of(instrument.address)):
-            advice = "wait until it ends, or end it with `labthermo safe`"
-            yield Check(f"instrument {name}", False, f"{instrument.address} is held by {holder}", advice)
-            continue
-        match = re.fullmatch(r"TCPIP\d*::(.+)::(\d+)::SOCKET", instrument.address, re.IGNORECASE)
-        if match is None:
-            yield Check(f"instrument {name}", True, f"{instrument.address}: not tried; only TCPIP sockets are")
-            continue
-        try:
-            socket.create_connection((match[1].strip("[]"), int(match[2])), PROBE_TIMEOUT).close()
-        except (OSError, OverflowError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            advice = "check power, cable and address, and that no other program holds it"
-            yield Check(f"instrument {name}", False, f"{instrument.address}: {reason}", advice)
-        else:
-            yield Check(f"instrument {name}", True, f"{instrument.address} accepts connections")

@@ -8,10 +8,12 @@ Its setters are called by :class:`labthermo.safety.guard.Guard` and by nobody el
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-Flag = Literal["ok", "overflow", "compliance"]
+Flag = Literal["ok", "overflow", "compliance", "invalid"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Reading:
     Attributes
     ----------
     value: SI; NaN where `flag` is ``overflow``.
-    flag: ``ok``, ``overflow`` (beyond the range) or ``compliance`` (the source is limiting).
+    flag: ``ok``, ``overflow`` (beyond the range), ``compliance`` (the source is limiting) or ``invalid`` (not to be
+        trusted: the volume of a pump that has stalled, a reader with its lid open); then the value is NaN.
     """
 
     value: float
@@ -48,13 +51,19 @@ class Instrument(Protocol):
     """Any instrument.
 
     `measured` names which of its values are measurements; all others are only what was programmed. `rebooted` says
-    whether it has been switched off and on since it was last asked.
+    whether it had been switched off and on before it was opened. `incidents` holds what went wrong on its line and was
+    mended, for the record; whoever records them takes them out.
     """
 
     name: str
     identity: Identity
     rebooted: bool
     measured: frozenset[str]
+    incidents: deque[str]
+
+    def refuse_reboot(self) -> None:
+        """Raise InstrumentError if it has been switched off and on since it was opened."""
+        ...
 
     def close(self) -> None:
         """Let go of the instrument without moving anything. Closing twice does nothing."""
@@ -97,37 +106,37 @@ class GateDac(VoltageSource, Protocol):
 
 @runtime_checkable
 class SourceMeter(VoltageSource, Protocol):
-    """Sources a voltage and measures the current, with compliance and an output relay."""
+    """Sources a voltage and measures the current, with compliance and an output relay, on one or more channels."""
 
-    def set_compliance(self, current: float) -> None:
+    def set_compliance(self, current: float, channel: str = "output") -> None:
         """Set the current limit (A). Refused by the instrument's own range rules: read it back."""
         ...
 
-    def compliance(self) -> float:
+    def compliance(self, channel: str = "output") -> float:
         """Get the current limit (A) in force."""
         ...
 
-    def prepare_current_range(self, current: float) -> None:
+    def prepare_current_range(self, current: float, channel: str = "output") -> None:
         """Choose the smallest current measuring range that holds `current` (A). Only with the output off."""
         ...
 
-    def output_on(self) -> None:
+    def output_on(self, channel: str = "output") -> None:
         """Connect the output."""
         ...
 
-    def output_off(self) -> None:
+    def output_off(self, channel: str = "output") -> None:
         """Disconnect the output, to high impedance."""
         ...
 
-    def output_is_on(self) -> bool:
+    def output_is_on(self, channel: str = "output") -> bool:
         """Get whether the output is connected."""
         ...
 
-    def measure_current(self, integration_time: float) -> Reading:
+    def measure_current(self, integration_time: float, channel: str = "output") -> Reading:
         """Measure the current (A) out of the output, integrating for at most `integration_time` (s)."""
         ...
 
-    def current_noise(self, integration_time: float) -> float:
+    def current_noise(self, integration_time: float, channel: str = "output") -> float:
         """Get the standard deviation (A) that the data sheet gives for one such reading."""
         ...
 
@@ -146,4 +155,87 @@ class Voltmeter(Instrument, Protocol):
 
     def voltage_noise(self, integration_time: float) -> float:
         """Get the standard deviation (V) that the data sheet gives for one such reading."""
+        ...
+
+
+@runtime_checkable
+class SyringePump(Instrument, Protocol):
+    """Pushes a syringe at a rate, one way. Rates and volumes are the pump's own count, never a measurement."""
+
+    def prepare_rate_range(self, rate: float) -> None:
+        """Choose the units that resolve rates up to `rate` (L/s) best. Only with the pump at rest."""
+        ...
+
+    def set_rate(self, rate: float) -> None:
+        """Set the rate (L/s) at which the syringe empties, 0 to stop; done when it has been read back."""
+        ...
+
+    def rate(self) -> float:
+        """Get the rate (L/s) at which it pumps now, asked from the pump; 0 when it stands still."""
+        ...
+
+    def rate_span(self) -> tuple[float, float]:
+        """Get the lowest and highest rate (L/s) above 0 that the pump can give with this syringe."""
+        ...
+
+    def rate_resolution(self) -> float:
+        """Get the largest distance (L/s) between two neighbouring rates within the range chosen."""
+        ...
+
+    def home(self, volume: float) -> None:
+        """Take the syringe to hold `volume` (L) now, after a refill or a stall; volumes count from here."""
+        ...
+
+    def infused_volume(self) -> Reading:
+        """Get the volume (L) infused since it was homed; ``invalid`` after a stall or a power failure."""
+        ...
+
+    def remaining_volume(self) -> Reading:
+        """Get the volume (L) still in the syringe; ``invalid`` as the volume infused is."""
+        ...
+
+
+@runtime_checkable
+class Monitor(Instrument, Protocol):
+    """Watches temperatures or pressures about the sample, on named channels."""
+
+    def monitor_channels(self) -> tuple[str, ...]:
+        """Names of the channels that can be read, e.g. ``a`` .. ``d``."""
+        ...
+
+    def monitor_unit(self, channel: str) -> str:
+        """Get the unit of `channel`: ``K`` for a temperature, ``Pa`` for a pressure."""
+        ...
+
+    def read_monitor(self, channel: str) -> Reading:
+        """Measure `channel` (in its unit); ``overflow`` beyond the sensor's range, ``invalid`` without a sensor."""
+        ...
+
+
+@runtime_checkable
+class PlateReader(Instrument, Protocol):
+    """Measures the absorbance of the wells of a plate."""
+
+    def wells(self) -> tuple[str, ...]:
+        """Names of the places that can be read, e.g. ``a1`` .. ``h12``, ``cuvette``."""
+        ...
+
+    def measure_absorbance(self, wells: Sequence[str], wavelength: float) -> dict[str, Reading]:
+        """Measure the absorbance (OD) of `wells` at `wavelength` (m); ``overflow`` where it is saturated."""
+        ...
+
+    def absorbance_noise(self) -> float:
+        """Get the standard deviation (OD) that the data sheet gives for one reading."""
+        ...
+
+    def measure_temperature(self) -> Reading:
+        """Measure the temperature (degrees Celsius) of the chamber."""
+        ...
+
+    def open_drawer(self) -> None:
+        """Move the plate out. Reading is refused until it is in again."""
+        ...
+
+    def close_drawer(self) -> None:
+        """Move the plate in."""
         ...

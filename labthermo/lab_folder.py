@@ -7,6 +7,8 @@ from pathlib import Path
 
 from labthermo.errors import ParameterError
 
+FILES = ("ndc_dots.yaml", "station.yaml")
+
 
 def make_lab_folder(folder: Path) -> list[Path]:
     """Copy the example station into `folder` and return what was written.
@@ -25,11 +27,9 @@ def make_lab_folder(folder: Path) -> list[Path]:
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for item in sorted(source.iterdir(), key=lambda item: item.name):
-            if not item.name.endswith(".yaml"):
-                continue
-            target = folder / item.name
-            target.write_bytes(item.read_bytes())
+        for name in FILES:
+            target = folder / name
+            target.write_bytes((source / name).read_bytes())
             written.append(target)
     except OSError as error:
         raise ParameterError(f"{folder} cannot be written: {error.strerror}") from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labthermo.channel import Channel, Kind
-from labthermo.config import StationConfig
+from labthermo.config import InputSection, StationConfig
 from labthermo.device import Query
 from labthermo.errors import LimitError, QueryError
 from labthermo.quantity import format_quantity
@@ -23,16 +24,23 @@ def device_channels(config: StationConfig) -> tuple[Channel, ...]:
     for kind, sections in settable:
         for name in sections:
             limits = config.limits_of(name)
-            window = device.inputs[name].window if kind == "input" else None
-            channels.append(
-                Channel(name, kind, "V", limits.min, limits.max, limits.max_step, limits.slew, window=window)
-            )
-    channels += [Channel(name, "output", "V", window=section.window) for name, section in device.outputs.items()]
+            low, high, step, slew = map(float, (limits.min, limits.max, limits.max_step, limits.slew))
+            section = device.inputs[name] if kind == "input" else device.knobs[name]
+            rests = section.of.quantity == "rate"
+            channel = Channel(name, kind, section.of.unit, low, high, step, slew, rests=rests)
+            if isinstance(section, InputSection):
+                channel = replace(channel, window=_plain(section.window), spacing=section.spacing)
+            channels.append(channel)
     channels += [
-        Channel(name, "node", "A" if section.of.quantity == "current" else "V")
-        for name, section in device.nodes.items()
+        Channel(name, "output", section.of.unit, window=_plain(section.window), falling=section.sense == "falling")
+        for name, section in device.outputs.items()
     ]
+    channels += [Channel(name, "node", section.of.unit) for name, section in device.nodes.items()]
     return tuple(channels)
+
+
+def _plain(window: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if window is None else (float(window[0]), float(window[1]))
 
 
 def check_value(channel: Channel, value: float) -> float:
@@ -48,7 +56,7 @@ def check_value(channel: Channel, value: float) -> float:
         raise QueryError(f"{channel.name}: {value!r} is not a number of {channel.unit}; nothing was moved") from None
     if not math.isfinite(number):
         raise LimitError(f"{channel.name}: {number} is not a finite value; nothing was moved")
-    if not channel.minimum <= number <= channel.maximum:
+    if not channel.minimum <= number <= channel.maximum and not (channel.rests and number == 0.0):
         low, high = (format_quantity(v, channel.unit) for v in (channel.minimum, channel.maximum))
         raise LimitError(
             f"{channel.name}: {format_quantity(number, channel.unit, 6)} is outside its limits {low} to {high}; "
@@ -71,8 +79,12 @@ def check_knobs(knobs: Mapping[str, float], channels: Iterable[Channel]) -> dict
     return {name: check_value(known[name], value) for name, value in knobs.items()}
 
 
-def check_query(query: Query, channels: Sequence[Channel]) -> tuple[NDArray[np.float64], dict[str, float]]:
-    """The inputs, (batch, n_inputs), and knobs of a query to a device without current sources, all within limits.
+def check_query(
+    query: Query, channels: Sequence[Channel], *, nudged: bool = False
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """The inputs, (batch, n_inputs), and knobs of a query, all within limits.
+
+    nudged: the device has current sources at its outputs and nodes.
 
     Raises
     ------
@@ -83,7 +95,7 @@ def check_query(query: Query, channels: Sequence[Channel]) -> tuple[NDArray[np.f
     inputs = query.input_array(columns)
     if len(inputs) == 0:
         raise QueryError("a query needs at least one input")
-    if query.nudge is not None:
+    if query.nudge is not None and not nudged:
         raise QueryError("this device has no current source at its outputs; leave nudge out")
     if query.reset not in ("hold", "park"):
         raise QueryError(f"reset {query.reset!r} is not known; it is hold or park")

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from labthermo.errors import ParameterError, StationFileError
 
-Group = Literal["labthermo.instruments", "labthermo.simulators", "labthermo.procedures"]
+Group = Literal["labthermo.instruments", "labthermo.simulators", "labthermo.procedures", "labthermo.personalities"]
 OUR_PACKAGES = ("labthermo", "instruments", "simulators", "procedures")
 _KINDS = {
     "labthermo.instruments": ("driver", StationFileError),
     "labthermo.simulators": ("simulator", StationFileError),
     "labthermo.procedures": ("procedure", ParameterError),
+    "labthermo.personalities": ("simulated instrument", StationFileError),
 }
 
 

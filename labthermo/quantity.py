@@ -128,10 +128,69 @@ class quantity:
         return {"anyOf": [number, {"type": "string"}], "unit": self.unit, "description": example}
 
 
+class Written(float):
+    """A number in SI as a file has it. unit: the one in which it was written, in SI; "" for a bare number."""
+
+    unit: str
+
+    def __new__(cls, value: float, unit: str) -> Written:
+        number = super().__new__(cls, value)
+        number.unit = unit
+        return number
+
+
+@dataclass(frozen=True)
+class any_of:
+    """Marks a pydantic field as a number in one of several units, such as a limit of a channel of any kind.
+
+    Which of them is right is for whoever knows the channel to say: the value is a :class:`Written`.
+
+    units: e.g. ``("V", "L/s")``; what is in none of them is complained about in the first one's. above: as
+    :class:`quantity` has it.
+    """
+
+    units: tuple[str, ...]
+    above: float = -math.inf
+
+    def __call__(self, value: Any) -> Written:
+        """`value` in SI, with the unit that it was written in."""
+        if isinstance(value, Written):
+            return value
+        for unit in self.units:
+            try:
+                parse_quantity(value, unit)
+            except ParameterError:
+                continue
+            bare = not isinstance(value, str) or parse_is_bare(value)
+            return Written(quantity(unit, above=self.above)(value), "" if bare else unit)
+        return Written(quantity(self.units[0], above=self.above)(value), self.units[0])  # which complains
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(self)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        bounds = {} if math.isinf(self.above) else {"exclusiveMinimum": self.above}
+        example = f"a number, or text with a unit: {', '.join(self.units)}"
+        return {"anyOf": [{"type": "number"} | bounds, {"type": "string"}], "units": self.units, "description": example}
+
+
 Volts = Annotated[float, quantity("V")]
+LEVELS = ("V", "L/s", "OD")
+"""Units of what a channel is set to, or reads."""
+Level = Annotated[float, any_of(LEVELS)]
+PositiveLevel = Annotated[float, any_of(LEVELS, above=0)]
+PositiveSlew = Annotated[float, any_of(("V/s", "L/s**2"), above=0)]
 PositiveVolts = Annotated[float, quantity("V", above=0)]
 PositiveAmperes = Annotated[float, quantity("A", above=0)]
 PositiveSeconds = Annotated[float, quantity("s", above=0)]
+
+
+def parse_is_bare(text: str) -> bool:
+    """Whether a text is a number without a unit."""
+    match = _TEXT.fullmatch(text.strip().replace("−", "-"))
+    return match is not None and not match["unit"]
 
 
 def _parse_text(text: str, unit: str) -> float:
@@ -172,6 +231,7 @@ def _registry() -> UnitRegistry:
 
     registry = UnitRegistry()
     registry.define("@alias ohm = Ohm")
+    registry.define("optical_density = [] = OD")  # of an absorbance, to the base of ten
     return registry
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from labthermo.device import Device, Query, Response, channels_of
-from labthermo.errors import LabThermoError, ParameterError, QueryError, RecordError
+from labthermo.errors import InstrumentError, LabThermoError, ParameterError, QueryError, RecordError
 from labthermo.records.journal import Journal, Point
+from labthermo.records.replay import Record
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -23,13 +25,23 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Run:
     """A device with its journal: :meth:`query` queries, commits, then returns.
 
-    `on_point` is called with every point after it is committed, for progress and live plots.
+    `on_point` is called with every point after it is committed, for progress and live plots. `replay`: whoever asks
+    starts from the beginning of a journal that has points already, as a procedure does that is resumed. What it asks
+    is then answered from the record as long as that lasts, and what it has recorded is not recorded again.
     """
 
-    def __init__(self, device: Device, journal: Journal, *, on_point: Callable[[Point], None] | None = None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        journal: Journal,
+        *,
+        on_point: Callable[[Point], None] | None = None,
+        replay: bool = False,
+    ) -> None:
         self._device = device
         self._journal = journal
         self._on_point = on_point
+        self._record = Record(journal) if replay else None
         self._broken: RecordError | None = None
         self._closed = False
 
@@ -52,7 +64,8 @@ class Run:
         Raises
         ------
         QueryError: the query does not fit the device.
-        RecordError: an answer could not be committed: it is not shown, and this run answers no more.
+        RecordError: an answer could not be committed: it is not shown, and this run answers no more. Or, in a replay,
+        the record has another question in this place.
         """
         if self._broken is not None:
             raise RecordError(f"this run has ended, its record could not be written: {self._broken}")
@@ -66,10 +79,21 @@ class Run:
             raise QueryError("a query needs at least one input")
         nudge = None if query.nudge is None else np.asarray(query.nudge, dtype=float).reshape(batch, -1)
         first = self._journal.last_number() + 1
-        whole = replace(query, inputs=inputs, nudge=nudge, number=first)
         answered: list[Response] = []
         done = 0
-        stream = self._device.stream(whole)
+        if self._record is not None:
+            answered = self._record.answers(self._device, replace(query, inputs=inputs, nudge=nudge), purpose)
+            done = len(answered)
+            first -= done
+            if done == batch:
+                return Response.join(answered)
+        whole = replace(query, inputs=inputs, nudge=nudge, number=first)
+        # what is left of an interrupted batch starts where the record ends, whatever the batch started from
+        rest = whole
+        if done:
+            left = None if nudge is None else nudge[done:]
+            rest = replace(whole, inputs=inputs[done:], nudge=left, number=first + done, reset="hold")
+        stream = self._device.stream(rest)
         try:
             for part in stream:
                 rows = slice(done, done + len(part))
@@ -82,6 +106,11 @@ class Run:
                 self._commit(asked, part, purpose)
                 answered.append(part)
                 done += len(part)
+        except InstrumentError:
+            take = getattr(self._device, "take_incidents", None)  # what a bench has mended before this could not be
+            for incident in take() if take is not None else ():
+                self._journal.event("line", message=incident)
+            raise
         finally:
             close = getattr(stream, "close", None)
             if close is not None:
@@ -91,8 +120,30 @@ class Run:
         return Response.join(answered)
 
     def event(self, kind: str, /, **detail: Any) -> None:
-        """Record that something happened; see :meth:`Journal.event`."""
-        self._journal.event(kind, **detail)
+        """Record that something happened; see :meth:`Journal.event`. In a replay, what is recorded already stays."""
+        if self._record is None or self._record.event(kind) is None:
+            self._journal.event(kind, **detail)
+
+    def leakage(self, knob: str) -> float | None:
+        """Measure the current (A) out of the source of a knob, where it stands, and record it as an event.
+
+        NaN where it is beyond what the source can measure, None where nothing measures it: a source without a meter,
+        or no instruments at all. In a replay, what the record has.
+
+        Raises
+        ------
+        QueryError: an unknown knob. RecordError: it could not be recorded.
+        """
+        if self._record is not None:
+            known = self._record.event("leakage")
+            if known is not None:
+                return known.detail["current"]
+            self._record.arrive(self._device)
+        measure = getattr(self._device, "measure_leakage", None)
+        reading = None if measure is None else measure(knob)
+        current = None if reading is None else reading.value if reading.flag == "ok" else math.nan
+        self._journal.event("leakage", knob=knob, current=current)
+        return current
 
     def close(self) -> None:
         """Park the device and close the journal, in this order, once. What fails in parking is recorded and raised."""

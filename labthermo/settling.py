@@ -62,11 +62,14 @@ def settle(
     confidence: float,
     timeout: float,
     slowest: float = 0.0,
+    least: float = 0.0,
 ) -> Settled:
     """Read until the extrapolated remaining drift is below `tolerance` with `confidence`, or until `timeout`.
 
     read: takes one short reading; since: `clock` time of the set-point, s; tolerance: in the reading's unit;
-    slowest: the longest time constant, s, that the device has by design.
+    slowest: the longest time constant, s, that the device has by design; least: time since the set-point, s, before
+    which nothing is decided, and for half of which nothing is read: an answer that goes through an extremum on its way
+    stands still there, and is none.
 
     The window is the later half of the time since the set-point. With D the difference of the means of its two halves
     and s its standard error, the remaining drift is taken to be at most 1.2 (|D| + z s). For an exponential of time
@@ -75,12 +78,14 @@ def settle(
     below the tolerance: so nothing is decided before 2 `slowest`, and an overflow may pass until then.
     """
     z = NormalDist().inv_cdf(0.5 + confidence / 2.0)
+    if least > 0.0:
+        clock.sleep(max(0.0, since + 0.5 * least - clock.now()))
     times: list[float] = []
     values: list[float] = []
     while True:
         reading = read()
         elapsed = clock.now() - since
-        ripe = elapsed >= WAIT * slowest
+        ripe = elapsed >= max(WAIT * slowest, least)
         if reading.flag == "ok":
             times.append(elapsed)
             values.append(reading.value)
@@ -100,3 +105,5 @@ def settle(
                 clock.sleep(elapsed / 64.0)  # noise is no matter: a slow relaxation needs no denser readings
         if elapsed >= timeout:
             return Settled(False, elapsed, "ok")
+        if elapsed < least:
+            clock.sleep(elapsed / 32.0)  # nothing hangs on these yet: some ten are enough

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labthermo.tangent import Tangent
+
 Floats = NDArray[np.float64]
 
 
@@ -26,8 +28,43 @@ class Twin(Protocol):
         """Outputs (batch, n_outputs) and their derivatives by the knobs, (batch, n_outputs, n_knobs)."""
         ...
 
-    def refit(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats) -> float:
-        """Move to the most probable device given these readings; chi-squared per reading there. NaN is left out."""
+    def tangent(self, knobs: Floats, inputs: Floats, readings: Floats, nudge: Floats | None = None) -> Tangent:
+        """The model as it is, made linear at measured readings (batch, n_readings).
+
+        A node that is not read is solved for between those that are. nudge: as in a query, what was injected.
+        """
+        ...
+
+    def refit(
+        self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats, *, start: Floats | None = None
+    ) -> float:
+        """Move to the most probable device given these readings; chi-squared per reading there. NaN is left out.
+
+        start: coordinates to begin at (see `draw`), where the present estimate may be in the wrong valley.
+        """
+        ...
+
+    def condition(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats) -> None:
+        """Take these readings for what the present estimate rests on, without moving it; sets its covariance."""
+        ...
+
+    def covariance(self) -> Floats:
+        """Of the twin's coordinates, (n, n), as the prior and the last readings leave it."""
+        ...
+
+    def draw(self, rng: np.random.Generator, width: float) -> Floats:
+        """Coordinates (n,) at random about the estimate, `width` times as far as the covariance says.
+
+        A width of 0 gives the prior's mean.
+        """
+        ...
+
+    def sensitivity(self, knobs: Floats, inputs: Floats) -> tuple[Floats, Floats]:
+        """Readings (batch, n_readings) and their derivatives by the coordinates, (batch, n_readings, n)."""
+        ...
+
+    def loosen(self) -> None:
+        """A charge may have jumped: what was learnt becomes the prior, with its levels uncertain again."""
         ...
 
     def parameters(self) -> dict[str, tuple[float, float, float]]:

@@ -10,10 +10,56 @@ import math
 from dataclasses import dataclass, replace
 
 from labthermo.channel import Channel
-from labthermo.config import StationConfig, Via
-from labthermo.instrument import GateDac, Instrument, Reading, SourceMeter, VoltageSource, Voltmeter
+from labthermo.config import InputSection, KnobSection, StationConfig, Via
+from labthermo.errors import LimitError
+from labthermo.fluidics import AbsorbanceLine, RateLine
+from labthermo.instrument import (
+    GateDac,
+    Instrument,
+    PlateReader,
+    Reading,
+    SourceMeter,
+    SyringePump,
+    VoltageSource,
+    Voltmeter,
+)
 from labthermo.quantity import format_quantity
 from labthermo.safety.signals import shielded
+
+WATCH = 5  # watching reads are this many times shorter than the reading that counts
+
+
+@dataclass(frozen=True)
+class ManualElement:
+    """A preamplifier or divider with a knob that no program can read; an operator says that it is set as the file says.
+
+    channel: the device's; knob: where it is set; setting: what the station file says, e.g. ``gain 1000``.
+    """
+
+    channel: str
+    knob: str
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.setting} ({self.knob})"
+
+
+def manual_elements(config: StationConfig) -> tuple[ManualElement, ...]:
+    """Every element of a station that is set by hand (``manual:`` under ``via``), in the file's order."""
+    device = config.device
+    sections = {**device.inputs, **device.outputs, **device.nodes, **device.knobs}
+    return tuple(
+        ManualElement(name, section.via.manual, _setting(section.via))
+        for name, section in sections.items()
+        if section.via.manual is not None
+    )
+
+
+def _setting(via: Via) -> str:
+    words = [f"gain {via.gain:g}"] if via.gain != 1 or via.divider == 1 else []
+    words += [f"divider {via.divider:g}"] if via.divider != 1 else []
+    words += [f"bandwidth {format_quantity(via.bandwidth, 'Hz')}"] if via.bandwidth else []
+    return ", ".join(words)
 
 
 @dataclass(frozen=True)
@@ -59,18 +105,18 @@ class LeadLine:
     def is_on(self) -> bool:
         """Whether the meter's output is connected."""
         with shielded():
-            return self.meter.output_is_on()
+            return self.meter.output_is_on(self.port)
 
     def read(self) -> Reading:
         """The current out of the sample into the lead, A, in the carriers' sign (the meter counts the other way)."""
         with shielded():
-            reading = self.meter.measure_current(self.integration)
+            reading = self.meter.measure_current(self.integration, self.port)
         return Reading(-reading.value * self.sign, reading.flag)
 
     def sigma(self) -> float:
         """Standard deviation of one reading by the data sheet, A."""
         with shielded():
-            return self.meter.current_noise(self.integration)
+            return self.meter.current_noise(self.integration, self.port)
 
 
 @dataclass(frozen=True)
@@ -83,6 +129,11 @@ class VoltageLine:
     offset: float
     overload: float
     integration: float
+
+    @property
+    def watching(self) -> float:
+        """Integration time of a reading that only watches it settle, s."""
+        return self.integration / WATCH
 
     def prepare(self) -> None:
         """Choose the meter's range for the amplifier's largest output (1 V where no overload is stated)."""
@@ -107,9 +158,9 @@ class VoltageLine:
 class Wiring:
     """All lines of a station, in the device's order."""
 
-    inputs: tuple[SourceLine, ...]
-    knobs: tuple[SourceLine, ...]
-    outputs: tuple[VoltageLine, ...]
+    inputs: tuple[SourceLine | RateLine, ...]
+    knobs: tuple[SourceLine | RateLine, ...]
+    outputs: tuple[VoltageLine | AbsorbanceLine, ...]
     nodes: tuple[VoltageLine | LeadLine, ...]
 
     @property
@@ -159,6 +210,49 @@ def connect(
                 raise config.error((*where, key), what)
         return SourceLine(channel, instrument, of.channel, scale, offset)
 
+    def rate(kind: str, name: str) -> RateLine:
+        of = getattr(device, kind)[name].of
+        pump, channel = instruments[of.instrument], by_name[name]
+        if not isinstance(pump, SyringePump) or of.channel != "output":
+            raise config.error(
+                ("device", kind, name, "of"), f"{of.instrument} is not a pump with a channel {of.channel!r}"
+            )
+        where = ("device", "limits", device.limits.pattern_for(name) or name)
+        if channel.minimum < 0.0:
+            raise config.error((*where, "min"), f"{of.port} pumps one way; write 0 L/s or more")
+        with shielded():
+            pumping = pump.rate() > 0.0
+            if not pumping:  # found pumping after a crash, it stays in its range until it has been stopped
+                try:
+                    pump.prepare_rate_range(channel.maximum)
+                except LimitError as error:
+                    raise config.error((*where, "max"), f"cannot be had for {name!r}: {error}") from None
+            low, high = pump.rate_span()
+            resolution = pump.rate_resolution()
+        for key, value in (("min", channel.minimum), ("max", channel.maximum)):
+            if value > 0.0 and not low <= value <= high:
+                span = " to ".join(format_quantity(end, "L/s") for end in (low, high))
+                asked = format_quantity(value, "L/s")
+                raise config.error((*where, key), f"{asked} is asked of {of.port} for {name!r}, which gives {span}")
+        if channel.max_step < 2.0 * resolution:
+            what = f"is less than two steps of {of.port}, which are {format_quantity(resolution, 'L/s')} at {name!r}"
+            raise config.error((*where, "max_step"), what)
+        return RateLine(replace(channel, resolution=resolution), pump, of.channel)
+
+    def settable(kind: str, name: str, section: InputSection | KnobSection) -> SourceLine | RateLine:
+        return rate(kind, name) if section.of.quantity == "rate" else source(kind, name, section.via)
+
+    def output(name: str) -> VoltageLine | AbsorbanceLine:
+        section = device.outputs[name]
+        if section.light is None:
+            return voltage("outputs", name)
+        reader = instruments[section.of.instrument]
+        if not isinstance(reader, PlateReader) or section.of.channel not in reader.wells():
+            what = f"{section.of.instrument} is not a plate reader with a well {section.of.channel!r}"
+            raise config.error(("device", "outputs", name, "of"), what)
+        light = section.light
+        return AbsorbanceLine(by_name[name], reader, section.of.channel, light.wavelength, section.integration)
+
     def voltage(kind: str, name: str) -> VoltageLine:
         section = getattr(device, kind)[name]
         instrument = instruments[section.of.instrument]
@@ -189,8 +283,8 @@ def connect(
     if leakage is not None and not isinstance(instruments[leakage.of], GateDac):
         raise config.error(("device", "limits", "leakage", "of"), f"{leakage.of} cannot measure its own leakage")
     return Wiring(
-        inputs=tuple(source("inputs", name, section.via) for name, section in device.inputs.items()),
-        knobs=tuple(source("knobs", name, section.via) for name, section in device.knobs.items()),
-        outputs=tuple(voltage("outputs", name) for name in device.outputs),
+        inputs=tuple(settable("inputs", name, section) for name, section in device.inputs.items()),
+        knobs=tuple(settable("knobs", name, section) for name, section in device.knobs.items()),
+        outputs=tuple(output(name) for name in device.outputs),
         nodes=tuple(node(name) for name in device.nodes),
     )

@@ -7,35 +7,79 @@ Bench time is virtual: readings take their reading time, and `wait` lets time pa
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labthermo import plugins
 from labthermo.config import StationConfig
-from simulators.faults import Fault, FaultyInstrument, Kind
+from labthermo.faults import (
+    ComplianceFault,
+    LeakFault,
+    OverflowFault,
+    SampleFault,
+    StuckFault,
+    SwappedFault,
+    read_fault,
+)
+from simulators.disturbances import Disturbance, disturbance
+from simulators.faults import Chance, FaultyInstrument, inject
+from simulators.flow_bench import FlowBench
+from simulators.hidden_truth import HiddenTruth
 from simulators.network import Network
-from simulators.sample import Chain, Sample, build_sample, hidden_truth
+from simulators.network_file import read_network
+from simulators.sample import Chain, Sample, build_sample
 from simulators.wire.control import ControlPort
+from simulators.wire.keithley2400 import Keithley2400Personality
 from simulators.wire.keithley2450 import Keithley2450Personality
+from simulators.wire.keithley2600 import make_2614b, make_2636b
 from simulators.wire.keysight34465a import Keysight34465APersonality
+from simulators.wire.lakeshore336 import LakeShore336Personality
+from simulators.wire.ne1000 import Ne1000Personality
 from simulators.wire.qdac2 import Qdac2Personality
-from simulators.wire.scpi import ScpiPersonality
 from simulators.wire.server import Servers
+from simulators.wire.spectramax import SpectraMaxPersonality
 from simulators.wire.world import Imperfections, LogEntry, World
+from simulators.wire.yokogawa_gs200 import YokogawaGs200Personality
 
 Floats = NDArray[np.float64]
 
-PERSONALITIES: dict[str, Callable[[str, World], ScpiPersonality]] = {
+PERSONALITIES: dict[str, Callable[[str, World], Any]] = {
     "qdac2": Qdac2Personality,
     "keysight34465a": Keysight34465APersonality,
     "keithley2450": Keithley2450Personality,
+    "keithley2614b": make_2614b,
+    "keithley2636b": make_2636b,
+    "keithley2400": Keithley2400Personality,
+    "gs200": YokogawaGs200Personality,
+    "lakeshore336": LakeShore336Personality,
+    "ne1000": Ne1000Personality,
+    "spectramax": SpectraMaxPersonality,
 }
+
+
+def personality_names() -> list[str]:
+    """Drivers that have a simulated instrument: ours, and those of other packages (``labthermo.personalities``)."""
+    return [*PERSONALITIES, *plugins.names("labthermo.personalities")]
+
+
+def find_personality(driver: str) -> Any:
+    """What makes the simulated instrument of a driver, from its name and the world; None if there is none."""
+    if driver in PERSONALITIES or driver not in plugins.names("labthermo.personalities"):
+        return PERSONALITIES.get(driver)
+    return plugins.load("labthermo.personalities", driver)
+
+
 CONTROL = "control port"  # no instrument has a space in its name
+BEYOND = 1e30  # V or A: more than any range holds
 CABLE_CAPACITANCE = 100e-12  # F, of a lead whose source is disconnected or limiting
 
 
@@ -80,7 +124,7 @@ class Bench:
         self._seed = simulation.seed
         self._streams: dict[str, np.random.Generator] = {}
         self._sample: Sample = build_sample(config, control)
-        self._truth = hidden_truth(self._sample, simulation.seed, simulation.mismatch, control)
+        self._truth = HiddenTruth(self._sample, config, control).network()
         self._time = 0.0
         sign = self._sample.sign
         errors = self.random("wiring")
@@ -117,6 +161,19 @@ class Bench:
         self._connected = {port: line.kind != "lead" for port, line in self._sources.items()}
         self._limits = dict.fromkeys(self._sources, math.inf)
         self._limiting: dict[str, float] = {}
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._ports = {
+            name: section.of.port
+            for name, section in (*device.inputs.items(), *device.knobs.items(), *device.outputs.items(),
+                                  *device.nodes.items())
+        }  # fmt: skip
+        self._disturbances: dict[str, list[tuple[SampleFault, Disturbance]]] = {}
+        self._seen: dict[str, float] = {}  # at the sample, where something disturbs it
+        self._stuck: set[str] = set()
+        self._leaks: dict[str, float] = {}
+        self._beyond: dict[str, float] = {}
+        self._caps: dict[str, float] = {}
         self._networks: dict[frozenset[str], Network] = {}
         self._u = dict.fromkeys((*self._sample.network.reservoirs, *self._sample.network.terminals), 0.0)
         self._at_rest = False
@@ -150,6 +207,8 @@ class Bench:
     def drive(self, port: str, programmed: float, actual: float) -> None:
         line = self._sources.get(port)
         at_sample = programmed if line is None else programmed * line.nominal + line.offset
+        if port in self._stuck:
+            actual = self._volts[port]
         self._note(port, "voltage", programmed, actual, at_sample)
         if line is not None and self._volts[port] != actual:
             self._volts[port] = actual
@@ -172,20 +231,128 @@ class Bench:
     def measure_voltage(self, port: str, aperture: float) -> float:
         tap = self._taps.get(port)
         means = self._advance(aperture)
+        if port in self._beyond:
+            return self._beyond[port]
+        if port in self._sources:
+            return self._voltage_at(port)
         if tap is None:
             return 0.0  # nothing is plugged in
         noise = tap.noise / math.sqrt(2.0 * aperture) * self.random(f"{port}.noise").standard_normal()
         volts = means[port] + noise * tap.scale
         return min(max(volts, -tap.overload), tap.overload)
 
+    def _voltage_at(self, port: str) -> float:
+        """What a source sees at its own connector, V: what it gives, or what the sample is at where it lets go."""
+        line = self._sources[port]
+        if line.kind == "knob" or (self._connected[port] and port not in self._limiting):
+            return self._volts[port]
+        return (self._u[line.at] - line.offset) / line.scale
+
     def measure_current(self, port: str, aperture: float) -> tuple[float, bool]:
         self._advance(aperture)
         line = self._sources.get(port)
         if line is None or line.kind != "lead" or not self._connected[port]:
-            return 0.0, False
+            return self._leaks.get(port, 0.0), False
+        if port in self._beyond:
+            return self._beyond[port], False
         if port in self._limiting:
             return self._limiting[port] * self._sample.sign, True
         return self._lead_current(line.at) * self._sample.sign, False
+
+    def pump(self, port: str, programmed: float, actual: float, lasts: float) -> None:
+        self._note(port, "flow", programmed, actual, programmed)  # nothing here is fed by a pump
+
+    def temperature(self, port: str) -> float:
+        return 0.0  # no sensor is plugged in
+
+    def absorbance(self, port: str, wavelength: float) -> float:
+        return 0.0  # nothing is in the light
+
+    def truth(self) -> dict[str, float]:
+        """What perfect instruments would read with the sources as they are, once the sample is at rest, by channel.
+
+        Potentials (V) and currents of leads (A) in the device's own sign, for a judge; no time passes.
+        """
+        network, clamps, knobs, injected, start, free = self._world()
+        state = network.steady_state(clamps, knobs, start, injected)
+        return {
+            r.name: float(
+                -network.terminal_currents(state, r.at)[0]
+                if r.weights is None
+                else state.potentials[0, free.index(r.at)]
+            )
+            for r in self._sample.readings
+        }
+
+    # what goes wrong
+
+    def schedule(self, delay: float, action: Callable[[], None]) -> None:
+        """Do `action` when `delay` s of bench time have passed; now, if that is 0."""
+        if delay > 0:
+            heapq.heappush(self._agenda, (self._time + delay, next(self._order), action))
+        else:
+            action()
+
+    def instrument_of(self, channel: str) -> str:
+        """The instrument of a device channel. KeyError: there is no such channel."""
+        return self._ports[channel].partition(".")[0]
+
+    def begin(self, fault: SampleFault) -> None:
+        """A fault of the sample or its wiring begins."""
+        port = self._ports[fault.on]
+        self._at_rest = False
+        match fault:
+            case StuckFault():
+                self._stuck.add(port)
+            case SwappedFault():
+                self._swap(port, self._ports[fault.other])
+            case LeakFault():
+                self._leaks[port] = fault.current
+            case OverflowFault():
+                self._beyond[port] = -BEYOND if fault.sign == "-" else BEYOND
+            case ComplianceFault():
+                self._caps[port] = fault.limit
+            case _:
+                line = self._sources.get(port)
+                here = 0.0 if line is None else self._at_sample(port, line)
+                self._disturbances.setdefault(port, []).append(
+                    (fault, disturbance(fault, here, self._time, self.random))
+                )
+
+    def end(self, fault: SampleFault) -> None:
+        """A fault is over: what was stuck follows with its next move, a charge jumps back."""
+        port = self._ports[fault.on]
+        self._at_rest = False
+        self._stuck.discard(port)
+        self._leaks.pop(port, None)
+        self._beyond.pop(port, None)
+        self._caps.pop(port, None)
+        if isinstance(fault, SwappedFault):
+            self._swap(port, self._ports[fault.other])
+        if port in self._disturbances:
+            self._disturbances[port] = [each for each in self._disturbances[port] if each[0] is not fault]
+
+    def _swap(self, one: str, other: str) -> None:
+        """Exchange what is behind two connectors."""
+        self._sources[one], self._sources[other] = self._sources[other], self._sources[one]
+
+    def _disturbed(self, port: str, volts: float) -> float:
+        """What the sample has (or shows) in place of `volts`."""
+        for _, change in self._disturbances.get(port, ()):
+            volts = change(volts, self._time)
+        return volts
+
+    def _at_sample(self, port: str, line: _Line) -> float:
+        """What a source gives the sample."""
+        return self._disturbed(port, self._volts[port] * line.scale + line.offset)
+
+    def _look_for_changes(self) -> None:
+        """Whether a disturbance has moved something since time last passed."""
+        for port in self._disturbances:
+            if (line := self._sources.get(port)) is not None:
+                volts = self._at_sample(port, line)
+                self._at_rest = self._at_rest and self._seen.get(port) == volts
+                self._seen[port] = volts
 
     # the physics behind
 
@@ -205,7 +372,7 @@ class Bench:
         held = {}
         for port, line in self._sources.items():
             if line.kind != "knob" and self._connected[port] and port not in self._limiting:
-                held[line.at] = self._volts[port] * line.scale + line.offset
+                held[line.at] = self._at_sample(port, line)
         return held
 
     def _world(self) -> tuple[Network, Floats, Floats, Floats, Floats, list[str]]:
@@ -226,7 +393,7 @@ class Bench:
         knobs = np.zeros(len(network.knobs))
         for port, line in self._sources.items():
             if line.kind == "knob":
-                knobs[network.knobs.index(line.at)] = self._volts[port] * line.scale + line.offset
+                knobs[network.knobs.index(line.at)] = self._at_sample(port, line)
         injected = np.zeros(len(free))
         injected[: len(sample.injected)] = sample.injected
         for port, current in self._limiting.items():
@@ -243,7 +410,24 @@ class Bench:
         return float(network.terminal_currents(state, terminal)[0])
 
     def _advance(self, duration: float) -> dict[str, float]:
-        """Let time pass; the mean voltage at every voltmeter's connector meanwhile."""
+        """Let time pass, with what is planned for it; the mean voltage at every voltmeter's connector meanwhile."""
+        end = self._time + duration
+        if not self._agenda or self._agenda[0][0] > end:
+            return self._let_pass(duration)
+        means = dict.fromkeys(self._taps, 0.0)
+        while True:
+            planned = bool(self._agenda) and self._agenda[0][0] <= end
+            part = (self._agenda[0][0] if planned else end) - self._time
+            if part > 0:
+                for port, mean in self._let_pass(part).items():
+                    means[port] += mean * part / duration
+            if not planned:
+                return means
+            heapq.heappop(self._agenda)[2]()
+
+    def _let_pass(self, duration: float) -> dict[str, float]:
+        if self._disturbances:
+            self._look_for_changes()
         if not self._at_rest:
             self._choose_limits()
         means = dict.fromkeys(self._taps, 0.0)
@@ -268,7 +452,7 @@ class Bench:
     def _filter(self, step: float, during: dict[str, float], total: float, means: dict[str, float]) -> None:
         """Every amplifier's low pass over a step with constant input; adds to the means over `total`."""
         for port, tap in self._taps.items():
-            target = (during[tap.at] + tap.offset) * tap.scale
+            target = self._disturbed(port, during[tap.at] + tap.offset) * tap.scale
             if tap.time_constant == 0.0:
                 tap.filtered = target
                 means[port] += target * step / total
@@ -281,12 +465,13 @@ class Bench:
     def _choose_limits(self) -> None:
         """Let a source limit its current where holding its voltage would take more than it may give."""
         for port, line in self._sources.items():
-            if line.kind != "lead" or not self._connected[port] or math.isinf(self._limits[port]):
+            limit = min(self._limits[port], self._caps.get(port, math.inf))
+            if line.kind != "lead" or not self._connected[port] or math.isinf(limit):
                 continue
             self._limiting.pop(port, None)
             current = self._lead_current(line.at)
-            if abs(current) > self._limits[port]:
-                self._limiting[port] = math.copysign(self._limits[port], current)
+            if abs(current) > limit:
+                self._limiting[port] = math.copysign(limit, current)
 
 
 def _floating(network: Network, terminals: list[str]) -> Network:
@@ -302,7 +487,7 @@ def _floating(network: Network, terminals: list[str]) -> Network:
 class WireTwin:
     """A running bench: its servers, its addresses, and a clock that waits in bench time."""
 
-    def __init__(self, bench: Bench, instruments: dict[str, FaultyInstrument]) -> None:
+    def __init__(self, bench: Bench | FlowBench, instruments: dict[str, FaultyInstrument]) -> None:
         self.bench = bench
         self._instruments = instruments
         port = ControlPort(bench, instruments, lambda: self.addresses)
@@ -331,10 +516,23 @@ class WireTwin:
         """The Bench's own log so far, a copy."""
         return self._servers.call(lambda: list(self.bench.log))
 
-    def inject(self, instrument: str, kind: Kind, after: int = 0, count: int = 1, delay: float = 0.0) -> None:
-        """Inject a fault; see :class:`simulators.faults.Fault`."""
-        fault = Fault(kind, after, count, delay)
-        self._servers.call(lambda: self._instruments[instrument].inject(fault))
+    def messages(self) -> int:
+        """How many messages all instruments have been sent so far."""
+        return self._servers.call(lambda: sum(each.messages for each in self._instruments.values()))
+
+    def inject(self, on: str, kind: str, **detail: Any) -> None:
+        """Inject a fault on an instrument or a channel; `detail` are the keys of :mod:`labthermo.faults`.
+
+        Raises
+        ------
+        ValueError: it does not exist, or cannot be had there.
+        """
+        fault = read_fault({"on": on, "kind": kind, **detail})
+        self._servers.call(lambda: inject(fault, self._instruments, self.bench))
+
+    def risk(self, instrument: str, chance: Chance) -> None:
+        """Let every reply of an instrument go wrong by chance; see :class:`simulators.faults.Chance`."""
+        self._servers.call(lambda: self._instruments[instrument].risk(chance))
 
     def close(self) -> None:
         """Stop serving. Closing twice does nothing."""
@@ -349,11 +547,21 @@ def build_wire_twin(config: StationConfig, control: bool = False, real_time: boo
     ------
     StationFileError: a driver that has no simulated instrument.
     """
-    bench = Bench(config, control, real_time)
+    fluids = read_network(config.device_file).carriers == "molecules"
+    bench = FlowBench(config, control, real_time) if fluids else Bench(config, control, real_time)
     instruments = {}
     for name, section in config.instruments.items():
-        if section.driver not in PERSONALITIES:
-            what = f"{section.driver!r} has no simulated instrument; there are {', '.join(PERSONALITIES)}"
+        make = find_personality(section.driver)
+        if make is None:
+            what = f"{section.driver!r} has no simulated instrument; there are {', '.join(personality_names())}"
             raise config.error(("instruments", name, "driver"), what)
-        instruments[name] = FaultyInstrument(PERSONALITIES[section.driver](name, bench), bench)
+        personality = make(name, bench)
+        if isinstance(personality, Ne1000Personality):
+            personality.fill(float(section.options.get("syringe_volume", math.inf)))
+        instruments[name] = FaultyInstrument(personality, bench, bench.random(f"{name}.faults"))
+    for index, fault in enumerate(config.simulation.faults):
+        try:
+            inject(fault, instruments, bench)
+        except ValueError as error:
+            raise config.error(("simulation", "faults", index, "kind"), str(error)) from None
     return WireTwin(bench, instruments)

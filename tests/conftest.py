@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Many tests start programs of a few seconds: without byte code on disk each would compile numpy and QCoDeS anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "sine"
 PERFECT = ("noise: {y: 260 nV/Hz**0.5}", "noise: off\n  offsets: false\n  quantisation: false")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ class Paper:
     identity: Identity = field(default_factory=lambda: Identity("Paper", "Note", "SIM-1", "0"))
     measured: frozenset[str] = frozenset()
     rebooted: bool = False
+    incidents: deque[str] = field(default_factory=deque)
 
     def _note(self, what: str, channel: str = "", value: float = 0.0) -> None:
         self.dies_after -= 1
@@ -39,6 +41,8 @@ class Paper:
             self.log.append((self.clock.now(), what, channel, value))
 
     def close(self) -> None: ...
+
+    def refuse_reboot(self) -> None: ...
 
     def source_channels(self) -> tuple[str, ...]:
         return tuple(self.values)
@@ -60,31 +64,31 @@ class Paper:
     def measure_leakage(self, channel: str) -> Reading:
         return Reading(self.leaks.get(channel, 0.0))
 
-    def prepare_current_range(self, current: float) -> None:
+    def prepare_current_range(self, current: float, channel: str = "output") -> None:
         self._note("range", "output", current)
 
-    def set_compliance(self, current: float) -> None:
+    def set_compliance(self, current: float, channel: str = "output") -> None:
         self._note("limit", "output", current)
         self.limit = max(current, 1e-9)
 
-    def compliance(self) -> float:
+    def compliance(self, channel: str = "output") -> float:
         return self.limit
 
-    def output_on(self) -> None:
+    def output_on(self, channel: str = "output") -> None:
         self._note("on", "output")
         self.on = True
 
-    def output_off(self) -> None:
+    def output_off(self, channel: str = "output") -> None:
         self._note("off", "output")
         self.on = False
 
-    def output_is_on(self) -> bool:
+    def output_is_on(self, channel: str = "output") -> bool:
         return self.on
 
-    def measure_current(self, integration_time: float) -> Reading:
+    def measure_current(self, integration_time: float, channel: str = "output") -> Reading:
         return self.shown
 
-    def current_noise(self, integration_time: float) -> float:
+    def current_noise(self, integration_time: float, channel: str = "output") -> float:
         return 1e-12
 
     def prepare_voltage_range(self, voltage: float) -> None:

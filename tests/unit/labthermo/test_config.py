@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -104,6 +105,20 @@ def test_simulation_may_be_left_out(edited):
     assert (simulation.seed, simulation.mismatch, simulation.noise_of("y"), simulation.offsets) == (0, 0.0, 0.0, True)
 
 
+def test_outputs_may_be_left_out_where_a_node_is_read(edited):
+    path = edited()
+    text = path.read_text()
+    start, stop = text.index("  outputs:"), text.index("  nodes:")
+    path.write_text(re.sub("  noise:.*", "", text[:start] + text[stop:]))
+    config = load_station(path)
+    assert not config.device.outputs
+    path.write_text(re.sub("    i_lo:.*", "    {}", path.read_text()))
+    with pytest.raises(
+        StationFileError, match=r"device\.outputs: is missing, and so are nodes; add what the device is"
+    ):
+        load_station(path)
+
+
 PAIR = "pairs: [{of: [p1, p2], max_difference: 100 mV}]\n    leakage:"
 
 
@@ -157,6 +172,9 @@ def test_pairs(edited):
         ("seed: 7", "seed: 7.5", "simulation.seed: 7.5: should be a valid integer"),
         ("seed: 7", "drift: {}", "simulation.drift: unknown key; known: "),
         ("mismatch: 10 %", "mismatch: 110 %", "simulation.mismatch: 1.1 is out of bounds; it must be at most 1"),
+        ("TCPIP0::192.168.8.18::5025::SOCKET", "GPIB0::31::INSTR", "instruments.dmm.address: 'GPIB0::31::INSTR' is"),
+        ("8.18::5025", "8.18::70000", "instruments.dmm.address: 'TCPIP0::192.168.8.18::70000::SOCKET' has no port"),
+        ("{driver: qdac2,", "{visa: '@', driver: qdac2,", "instruments.gates.visa: '@' is not a VISA library"),
         ("192.168.8.18", "192.168.8.17", "instruments.dmm.address: TCPIP0::192.168.8.17::5025::SOCKET is also gates's"),
         ('"TCPIP0::192.168.8.18::5025::SOCKET"', "dmm.lab", "instruments.dmm.address: 'dmm.lab' is not a VISA address"),
     ],

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from labthermo.doctor import Check, check_environment
+from labthermo import plugins
+from labthermo.check import Check
+from labthermo.config import load_station
+from labthermo.doctor import check_environment
 from labthermo.plugins import OUR_PACKAGES
+from labthermo.records.owner import Ownership, owner_of
+from labthermo.station import hold, lock_of
+from simulators.bench import build_wire_twin
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "sine" / "station.yaml"
 
@@ -75,10 +84,10 @@ def test_disk(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("installed")
 def test_station_file(station):
-    found = checks(station())
+    found = checks(station("backend: wire", "backend: model"))
     assert found["station file"].ok
     assert "driver of gates" not in found
-    assert not any(name.startswith("instrument ") for name in found), "simulated backends have no addresses to try"
+    assert not any(name.startswith("instrument ") for name in found), "the backend model has no instruments"
     found = checks(station("driver: qdac2", "driver: qdac3"))
     assert found["driver of gates"].advice == "did you mean 'qdac2'?"
     found = checks(station("divider: 100", "devider: 100"))
@@ -100,32 +109,118 @@ def test_device_file(station):
     assert found.advice == "did you mean 'lo'?"
 
 
-def test_addresses_are_tried_on_the_real_backend_only(station):
-    text = station("backend: wire", "backend: real").read_text()
-    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_server(("127.0.0.1", 0)) as closed:
-        free, open_port = closed.getsockname()[1], listening.getsockname()[1]
-        closed.close()
-        text = text.replace("TCPIP0::192.168.8.17::5025::SOCKET", f"TCPIP0::127.0.0.1::{open_port}::SOCKET")
-        text = text.replace("TCPIP0::192.168.8.18::5025::SOCKET", f"TCPIP0::127.0.0.1::{free}::SOCKET")
-        text = text.replace("TCPIP0::192.168.8.19::5025::SOCKET", "ASRL/dev/ttyUSB0::INSTR")
-        path = station()
-        path.write_text(text)
-        found = checks(path)
+def test_a_wire_station_starts_its_instruments_and_asks_them(station):
+    found = checks(station())
+    for name, model in (("gates", "QDevil QDAC-II"), ("dmm", "34465A"), ("drain", "MODEL 2450")):
+        assert found[f"instrument {name}"].ok
+        assert model in found[f"instrument {name}"].detail
+        assert f"SIM-{name}" in found[f"instrument {name}"].detail
+
+
+def test_the_instruments_of_a_served_bench_are_asked_unless_somebody_holds_them(station, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = station()
+    with closing(build_wire_twin(load_station(path))) as twin:
+        ownership = hold("dmm", twin.addresses["dmm"])
+        found = checks(path, None, twin.control)
+        ownership.release()
+        other = station("gates: {", "more: {driver: qdac2, address: 'GPIB0::4::INSTR'}\n  gates: {")
+        assert "none" in checks(other, None, twin.control)["instrument more"].detail
     assert found["instrument gates"].ok
-    assert "accepts connections" in found["instrument gates"].detail
     assert not found["instrument dmm"].ok
-    assert f"127.0.0.1::{free}" in found["instrument dmm"].detail
-    assert "refused" in found["instrument dmm"].detail.lower()
-    assert "not tried" in found["instrument drain"].detail
+    assert "is held by process" in found["instrument dmm"].detail
+    assert not checks(path, None, "127.0.0.1:1")["wire twin"].ok
+
+
+class Listener:
+    """A socket that answers every line with the same, or with nothing."""
+
+    def __init__(self, reply: bytes) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"TCPIP0::127.0.0.1::{self._socket.getsockname()[1]}::SOCKET"
+        self.heard: list[bytes] = []
+        self._reply = reply
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as lines:
+                for line in lines:
+                    self.heard.append(line)
+                    connection.sendall(self._reply)
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.fixture
+def listen():
+    with ExitStack() as stack:
+        yield lambda reply: stack.enter_context(closing(Listener(reply)))
+
+
+@pytest.fixture
+def real(station):
+    """The example as a real station, its instruments at the addresses given."""
+
+    def write(gates="TCPIP0::127.0.0.1::1::SOCKET", dmm="TCPIP0::127.0.0.1::2::SOCKET", drain="GPIB0::5::INSTR"):
+        path = station("backend: wire", "backend: real")
+        text = path.read_text()
+        for host, address in (("17", gates), ("18", dmm), ("19", drain)):
+            text = text.replace(f"TCPIP0::192.168.8.{host}::5025::SOCKET", address)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_real_instruments_are_asked_who_they_are_and_nothing_else(real, listen):
+    gates, dmm = listen(b"QDevil, QDAC-II, 1234, 13-1.57\n"), listen(b"Keysight,34465A,SIM-dmm,1.0\n")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        free = f"TCPIP0::127.0.0.1::{closed.getsockname()[1]}::SOCKET"
+    found = checks(real(gates.address, dmm.address, free))
+    assert found["instrument gates"].ok
+    assert "QDevil QDAC-II, serial number 1234, firmware 13-1.57" in found["instrument gates"].detail
+    assert "has not met it yet" in found["instrument gates"].detail
+    assert gates.heard == [b"*IDN?\n"]
+    assert not found["instrument dmm"].ok
+    assert "simulated" in found["instrument dmm"].detail
+    assert not found["instrument drain"].ok
+    assert "refused" in found["instrument drain"].detail.lower()
+    assert free in found["instrument drain"].detail
+
+
+@pytest.mark.parametrize(("reply", "words"), [(b"", "not answered"), (b"what?\n", "four fields"), (b",,,\n", "four")])
+def test_an_answer_that_is_none_is_told(real, listen, monkeypatch, reply, words):
+    monkeypatch.setattr("labthermo.roll_call.PROBE_TIMEOUT", 0.2)
+    found = checks(real(listen(reply).address))["instrument gates"]
+    assert not found.ok
+    assert words in found.detail
+    assert "\n" not in found.detail
+
+
+def test_one_instrument_under_two_names_is_found(real, listen):
+    one, other = listen(b"QDevil,QDAC-II,1234,13-1.57\n"), listen(b"QDevil,QDAC-II,1234,13-1.57\n")
+    again = one.address.replace("TCPIP0", "TCPIP").replace("127.0.0.1", "localhost")
+    found = checks(real(one.address, again, other.address))
+    assert not found["address of dmm"].ok
+    assert "gates" in found["address of dmm"].detail
+    assert not found["identity of drain"].ok
+    assert "gates" in found["identity of drain"].detail
+
+
+def test_what_is_set_by_hand_is_listed(station):
+    found = checks(station("gain: 1000", "gain: 1000\n        manual: dial of the SR560"))
+    assert found["set by hand for y"].detail == "gain 1000, bandwidth 100 Hz, with dial of the SR560"
 
 
 def test_an_instrument_that_another_process_holds_is_named_with_its_holder(station, tmp_path, monkeypatch):
     """Held by this very process here: the check reads the lock, and does not ask who it is itself."""
-    import os
-
-    from labthermo.records.owner import Ownership
-    from labthermo.station import lock_of
-
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path = station()
     text = path.read_text().replace("backend: wire", "backend: real").replace("192.168.8.", "127.0.0.")
@@ -140,3 +235,47 @@ def test_an_instrument_that_another_process_holds_is_named_with_its_holder(stati
     assert not found["instrument gates"].ok
     assert f"process {os.getpid()}" in found["instrument gates"].detail
     assert "labthermo safe" in found["instrument gates"].advice
+
+
+def test_on_a_serial_line_an_instrument_is_asked_in_its_adapters_own_way(real, monkeypatch, tmp_path, paper):
+    opened, closed = [], []
+
+    class Serial(paper):
+        def __init__(self, name, address, **options):
+            super().__init__(name)
+            opened.append((name, address, options, owner_of(lock_of(address)).pid))
+
+        def close(self):
+            closed.append(self.name)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    load = plugins.load
+    monkeypatch.setattr(plugins, "load", lambda group, name: Serial if name == "keithley2450" else load(group, name))
+    port = tmp_path / "ttyUSB7"
+    port.touch()
+    path = real(drain=f"ASRL{port}::INSTR")
+    path.write_text(
+        path.read_text().replace('ttyUSB7::INSTR"', "ttyUSB7::INSTR\", visa: '@ivi', options: {baud: 9600}")
+    )
+    everything = checks(path)
+    found = everything["instrument drain"]
+    options = {"timeout": 2.0, "visa": "@ivi", "baud": 9600}
+    assert opened == [("drain", f"ASRL{port}::INSTR", options, os.getpid())]
+    assert closed == ["drain"]
+    assert owner_of(lock_of(f"ASRL{port}::INSTR")) is None
+    assert "simulated" in found.detail
+    assert not found.ok
+    assert everything["VISA library @py"].ok
+    assert not everything["VISA library @ivi"].ok
+    assert "choose @py" in everything["VISA library @ivi"].advice
+    port.unlink()
+    gone = checks(path)["instrument drain"]
+    assert "no such port" in gone.detail
+    assert "this computer has" in gone.advice
+
+
+def test_a_gpib_instrument_needs_a_library_that_drives_the_board(real):
+    found = checks(real())["instrument drain"]
+    assert not found.ok
+    assert found.detail == "GPIB0::5::INSTR: pyvisa-py has nothing to drive a GPIB board with"
+    assert "@ivi" in found.advice

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from labthermo.errors import ParameterError
-from labthermo.quantity import format_quantity, parse_quantity, quantity
+from labthermo.quantity import any_of, format_quantity, parse_quantity, quantity
 
 
 @pytest.mark.parametrize(
@@ -173,3 +173,18 @@ def test_bare_numbers_do_not_import_pint():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_number_in_one_of_several_units_says_in_which_it_was_written() -> None:
+    level = any_of(("V", "L/s", "OD"))
+    for text, value, unit in (("2 mV", 2e-3, "V"), ("60 uL/s", 60e-6, "L/s"), ("4 mOD", 4e-3, "OD"), ("0.5", 0.5, "")):
+        got = level(text)
+        assert (float(got), got.unit) == (pytest.approx(value, rel=1e-12), unit)
+        assert level(got) is got
+    assert level(3).unit == ""
+    with pytest.raises(ParameterError, match="is not in V"):
+        level("1 mA")
+    with pytest.raises(ParameterError, match="must be above"):
+        any_of(("V", "L/s"), above=0)("0 uL/min")
+    with pytest.raises(ParameterError, match="not a finite number"):
+        level(math.inf)

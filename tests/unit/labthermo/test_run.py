@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +220,75 @@ def test_a_name_that_could_leave_the_runs_folder_is_refused(name: str, tmp_path:
     with pytest.raises(ParameterError, match=r"run name .* is not allowed") as caught:
         run_folder(tmp_path, name)
     assert "\n" not in str(caught.value)
+
+
+def recipe(run: Run) -> list[float]:
+    """Two batches, the second one asked as the first has answered, and an event after each."""
+    first = run.query(Query(knobs={"gain": 3.0}, inputs=[1.0, 2.0], reset="park"), "a")
+    run.event("half", y=first.outputs.tolist())
+    second = run.query(Query(inputs=first.outputs), "b")
+    run.event("whole", y=second.outputs.tolist())
+    return second.outputs[:, 0].tolist()
+
+
+class Bench(Doubler):
+    """A doubler that an instrument stands behind: it keeps its knob, and is brought back to where it was."""
+
+    def __init__(self, answers: int = 10**9) -> None:
+        super().__init__(answers)
+        self.retraced: list[int] = []
+
+    def retrace(self, past: Sequence[Point]) -> None:
+        self.retraced.append(len(past))
+        self.gain = past[-1].knobs["gain"]
+
+
+@pytest.mark.parametrize("kind", [Doubler, Bench])
+@pytest.mark.parametrize("cut", range(8))
+def test_a_recipe_that_starts_again_goes_on_where_its_record_ends(tmp_path: Path, kind, cut: int) -> None:
+    """Cut after so many commits: four points, two events, and the header before them."""
+
+    class Cut(Exception):
+        pass
+
+    def cut_off(commits: int) -> Callable[[Point | None], None]:
+        left = [commits]
+
+        def count(_: Point | None = None) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Cut
+
+        return count
+
+    journal = Journal.create(tmp_path / "r", {"backend": "model"})
+    count = cut_off(cut)
+    run = Run(kind(), journal, on_point=count)
+    record, run.event = run.event, lambda kind, /, **detail: (record(kind, **detail), count())  # type: ignore[method-assign]
+    with contextlib.suppress(Cut):
+        recipe(run)
+    before = journal.points()
+    journal.event("resumed")
+    device = kind()
+    assert recipe(Run(device, journal, replay=True)) == [9.0, 18.0]
+    after = journal.points()
+    assert after[: len(before)] == before
+    assert [(p.number, p.purpose, p.inputs_asked[0], p.outputs[0], p.reset) for p in after] == [
+        (0, "a", 1.0, 3.0, "park"),
+        (1, "a", 2.0, 6.0, "park"),
+        (2, "b", 3.0, 9.0, "hold"),
+        (3, "b", 6.0, 18.0, "hold"),
+    ]
+    assert [e.kind for e in journal.events() if e.kind != "resumed"] == ["half", "whole"]
+    journal.close()
+    if kind is Bench:
+        assert device.retraced == ([len(before)] if 0 < len(before) < 4 else [])
+        assert len(device.numbers) <= 2
+
+
+def test_a_recipe_that_asks_otherwise_than_its_record_is_refused(journal: Journal) -> None:
+    Run(Doubler(), journal).query(Query(inputs=[1.0]), "a")
+    for query, purpose in ((Query(inputs=[1.5]), "a"), (Query(inputs=[1.0]), "b"), (Query({"gain": 1.0}, [1.0]), "a")):
+        with pytest.raises(RecordError, match="run the procedure again"):
+            Run(Doubler(), journal, replay=True).query(query, purpose)
+    assert journal.count() == 1

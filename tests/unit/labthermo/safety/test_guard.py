@@ -168,7 +168,7 @@ def test_outputs_go_on_last_at_zero_with_their_compliance(make):
 
 def test_a_compliance_that_is_not_taken_leaves_everything_off(make, monkeypatch):
     guard, notes = make()
-    monkeypatch.setattr(notes["smu2"], "set_compliance", lambda current: None)
+    monkeypatch.setattr(notes["smu2"], "set_compliance", lambda current, channel: None)
     with pytest.raises(ComplianceError, match="smu2: asked for a compliance of 10 nA, the instrument has 100 µA"):
         guard.energise()
     assert not notes["smu1"].on

@@ -157,7 +157,7 @@ def test_training_and_resuming_say_the_run_first_and_take_the_files_from_the_rec
     command = (*LABTHERMO, "train", lab / "bench" / "station.yaml", "--task", "sine", "--backend", "model")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
         name = training.stdout.readline().strip().removeprefix("run ")
-        while "scout" not in training.stdout.readline():
+        while "calibrate" not in training.stdout.readline():
             assert training.poll() is None
         training.kill()
     (lab / "bench" / "station.yaml").unlink()

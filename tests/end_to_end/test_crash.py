@@ -22,7 +22,8 @@ from labthermo.config import load_station
 from labthermo.limits import device_channels
 from labthermo.records.journal import Journal
 from labthermo.station import Station
-from labthermo.training.loop import Plan, make_trainer
+from labthermo.training.loop import Plan
+from labthermo.training.methods import Material, make_trainer
 from simulators.wire.control import ControlClient
 from simulators.wire.world import LogEntry
 
@@ -86,7 +87,8 @@ def check_trainer(folder: Path) -> None:
     if saved is None:
         return
     with Station(load_station(STATION), "model") as station:
-        trainer = make_trainer(Plan.of(header), station.device, station.twin())
+        plan = Plan.of(header)
+        trainer = make_trainer(plan.method, Material(plan.task, station.device, station.twin(), plan.seed))
         trainer.restore(saved["trainer"])
         assert json.dumps(trainer.state()) == json.dumps(saved["trainer"])
 

@@ -258,6 +258,10 @@ class Chain:
         """Readings (batch, n_readings) from true values."""
         return truth * self.gains(e) + e[self._read_offset] * self._offset_size
 
+    def truth(self, e: Floats, readings: Floats) -> Floats:
+        """True values (batch, n_readings) from readings."""
+        return (readings - e[self._read_offset] * self._offset_size) / self.gains(e)
+
     def pull_back(self, e: Floats, r: int, truth: Floats, inputs: Floats, gradients: Gradients) -> Floats:
         """d(reading r)/de, (batch, n), from the derivatives of its true value (batch,)."""
         out = np.zeros((len(inputs), len(self.names)))

@@ -68,7 +68,8 @@ class NetworkTwin:
         e = self.coordinates[self._n :]
         clamps, full = self._chain.clamps(e, inputs), self._sample.full_knobs(knobs, inputs)
         injected = self._sample.injected + self._sample.nudges(nudge, len(inputs))
-        potentials = measured_potentials(self._sample, network, clamps, full, injected, readings)
+        truth = self._chain.truth(e, readings)
+        potentials = measured_potentials(self._sample, network, clamps, full, injected, truth)
         return tangent(self._sample, network, clamps, full, potentials, self._chain.gains(e))
 
     def refit(

@@ -43,6 +43,7 @@ _OVERFLOW = 9.9e37  # and beyond: 9.91e37 is SCPI's NaN, 199.999e99 and its like
 
 ATTEMPTS = 8  # at one question, with the line opened anew before each but the first
 LONGEST_REPLY = 2**20  # bytes
+CHUNK = 2**14  # bytes asked of the socket at once: a large buffer costs more than the reply itself
 POWER_ON = 128  # the bit of the event status register; reading clears it (IEEE 488.2, section 11.5.1.2.2)
 
 _serial = itertools.count()
@@ -262,13 +263,13 @@ class Line(Generic[_D]):
                 replies = self._talk(query, second)
             else:  # on a bus that would interrupt the first
                 replies = [*self._talk(query), *self._talk(second)]
-            values = [parse(reply) for reply in replies]
-            if replies[0] != replies[1] and values[0] != values[1]:
+            value = parse(replies[0])
+            if replies[0] != replies[1] and value != parse(replies[1]):
                 raise InstrumentError(f"{self.name}: {query!r} gave {replies[0]!r}, then {replies[1]!r}")
             if replies == self._said and not repeated and not self._compounds:
                 self._check_end(query)
             self._said, self._asked = replies, query
-            return values[0]
+            return value
 
         return self._retry(query, both)
 
@@ -474,7 +475,7 @@ class Line(Generic[_D]):
                 raise InstrumentError(
                     f"{self.name}: no reply within {self._timeout:g} s, only {bytes(received[:80])!r}"
                 )
-            if not (data := connection.recv(LONGEST_REPLY)):
+            if not (data := connection.recv(CHUNK)):
                 raise InstrumentError(f"{self.name}: the instrument has closed the connection")
             received += data
             if len(received) > LONGEST_REPLY:

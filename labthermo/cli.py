@@ -349,10 +349,13 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{hours:.1f} h"
 
 
+TASK_HELP = "sine, band_pass, xor, rings, or csv:FILE with columns named after inputs and outputs"
+
+
 @app.command(epilog="Example: labthermo train lab/station.yaml --task sine --queries 3000 --seed 1")
 def train(
     station: StationFile,
-    task: Annotated[str, typer.Option(help="sine, xor, or csv:FILE with columns named after inputs and outputs")],
+    task: Annotated[str, typer.Option(help=TASK_HELP)],
     method: Annotated[str, typer.Option(help=f"training method: {', '.join(METHODS)}")] = "calibrated_twin",
     queries: Annotated[int, typer.Option(min=1, help="budget of device queries; scoring does not count")] = 3000,
     backend: BackendOption = None,
@@ -789,7 +792,10 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
 
     outcome = train(run, plan, station.twin(), lambda: Station(station.config, "model", control=True).twin(), tell)
     run.journal.finish("finished")
-    return {"rmse": outcome.rmse, "floor": outcome.floor, "reason": outcome.reason}
+    found = {"rmse": outcome.rmse, "floor": outcome.floor, "reason": outcome.reason}
+    if plan.task.classes:
+        found |= {"accuracy": outcome.accuracy, "floor_accuracy": outcome.floor_accuracy}
+    return found
 
 
 def _conclude(folder: Path, summary: dict[str, Any]) -> None:
@@ -804,6 +810,10 @@ def _conclude(folder: Path, summary: dict[str, Any]) -> None:
     if rmse is not None:
         floor_text = "" if floor is None else f"; an answer that only rises can do no better than {floor:.4f}"
         print(f"rmse {rmse:.4f} of the amplitude after {text['queries']} device queries{floor_text}")
+    if text.get("accuracy") is not None:
+        bound = text["floor_accuracy"]
+        bound_text = "" if bound is None else f"; an answer that only rises can do no better than {100 * bound:.1f} %"
+        print(f"accuracy {100 * text['accuracy']:.1f} % of points put into their class{bound_text}")
     if text["simulated"]:
         print(f"simulated: the backend was {text['backend']}")
     print(f"report {page}")

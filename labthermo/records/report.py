@@ -209,17 +209,23 @@ def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> 
                 )
             page.sentences.append(sentence)
             page.errors.append((f"Trained device, {name}", percent(rmse), "" if floor is None else percent(floor)))
+    classified = next(iter(newest.values()), {})
+    accuracy, bound = _number(classified.get("accuracy")), _number(classified.get("floor_accuracy"))
+    if accuracy is not None:
+        best = "" if bound is None else f"; the best answer that only rises, with any threshold, {percent(bound)}"
+        page.sentences.append(f"It puts {percent(accuracy)} of the points into their class{best}.")
 
 
 def _add_control(page: Page, events: Sequence[Event]) -> None:
     for detail in [e.detail for e in events][-1:]:
         rmse, floor = _number(detail["rmse"]), _number(detail.get("floor"))
-        source = str(detail.get("source", "not stated"))
+        source, accuracy = str(detail.get("source", "not stated")), _number(detail.get("accuracy"))
         if rmse is None:
             return
         page.sentences.append(
             f"Control: the same network with its negative differential conductance off reaches {percent(rmse)}"
-            f" (source: {source})."
+            + ("" if accuracy is None else f", and {percent(accuracy)} of the points in their class")
+            + f" (source: {source})."
         )
         page.errors.append(
             (f"Same network, NDC off ({source})", percent(rmse), "" if floor is None else percent(floor))

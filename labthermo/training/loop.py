@@ -50,10 +50,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended. rmse: on the hold-out grid, fraction of the amplitude, None if nothing could be scored."""
+    """How a training ended.
+
+    rmse: on the hold-out grid, fraction of the amplitude, None if nothing could be scored. accuracy: share of it that
+    was put into its class, None where the task has none. The floors are what no monotone device can pass.
+    """
 
     rmse: float | None
     floor: float | None
+    accuracy: float | None
+    floor_accuracy: float | None
     reason: str
 
 
@@ -102,10 +108,10 @@ def train(
         tell(ask.phase, journal.queries(), None if progress is None else progress.rmse)
     tell("scoring", journal.queries(), None)
     knobs = trainer.result()
-    rmse = None if reason == "an interlock has tripped" else _score(run, plan.task, knobs)
+    rmse, accuracy = (None, None) if reason == "an interlock has tripped" else _score(run, plan.task, knobs)
     _describe(run, plan, twin, control_twin, knobs)
     run.event("end", reason=reason, knobs=knobs)
-    return Outcome(rmse, plan.task.floor(), reason)
+    return Outcome(rmse, plan.task.floor(), accuracy, plan.task.floor_accuracy(), reason)
 
 
 def _complete(run: Run, ask: Ask, told: int) -> Response:
@@ -120,16 +126,19 @@ def _complete(run: Run, ask: Ask, told: int) -> Response:
     return Response.join(parts)
 
 
-def _score(run: Run, task: Task, knobs: Mapping[str, float]) -> float | None:
-    """Ask the hold-out grid (not counted) and record the fit; NaN readings count as the worst of the range."""
+def _score(run: Run, task: Task, knobs: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """Ask the hold-out grid (not counted) and record the fit; RMSE and accuracy.
+
+    NaN readings count as the worst of the range, and as wrong.
+    """
     query = Query(knobs=knobs, inputs=task.score_inputs, reset="park")
     response = _complete(run, Ask(-1, query, "score"), _last_training(run.journal))
     outputs = response.outputs
     missing = ~np.isfinite(outputs)
     if missing.all():
-        return None
+        return None, None
     worst = task.score_targets + task.amplitude * 2.0
-    rmse = task.score(np.where(missing, worst, outputs))
+    rmse, accuracy = task.score(np.where(missing, worst, outputs)), task.accuracy(outputs)
     fit = task.floor_fit()
     channels = run.device.channels
     for k, output in enumerate(c for c in channels if c.kind == "output"):
@@ -145,8 +154,10 @@ def _score(run: Run, task: Task, knobs: Mapping[str, float]) -> float | None:
             amplitude=task.amplitude,
             rmse=rmse,
             floor=task.floor(),
+            accuracy=accuracy,
+            floor_accuracy=task.floor_accuracy(),
         )
-    return rmse
+    return rmse, accuracy
 
 
 def _last_training(journal: Journal) -> int:
@@ -174,6 +185,13 @@ def _describe(run: Run, plan: Plan, twin: Twin, control_twin: Callable[[], Twin]
         ablated = control_twin()
         best = CalibratedTwin(channels, plan.task, ablated, plan.seed).screened()
         answer = ablated.respond(np.tile(best, (len(plan.task.score_inputs), 1)), plan.task.score_inputs)
-        rmse = plan.task.score(answer[:, : plan.task.score_targets.shape[1]])
+        answer = answer[:, : plan.task.score_targets.shape[1]]
         source = "a twin of the NDC-off sample as designed, with the same knobs, trained without device queries"
-        run.event("control", rmse=rmse, floor=plan.task.floor(), source=source)
+        run.event(
+            "control",
+            rmse=plan.task.score(answer),
+            floor=plan.task.floor(),
+            accuracy=plan.task.accuracy(answer),
+            floor_accuracy=plan.task.floor_accuracy(),
+            source=source,
+        )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from labthermo.channel import Channel
 from labthermo.device import Response
 from labthermo.errors import TaskError
-from labthermo.expressivity import monotone_fit
+from labthermo.expressivity import monotone_accuracy, monotone_fit
 from labthermo.quantity import format_quantity
 
 Floats = NDArray[np.float64]
@@ -25,7 +25,8 @@ class Task:
 
     inputs: (n, n_inputs), targets: (n, n_outputs), for training; score_inputs, score_targets: the hold-out grid;
     amplitude: what errors are fractions of; increasing: the sign of the device's gain, fixed before training;
-    claim: whether the task is evidence about NDC (single rail, one node) or only a fit.
+    classes: whether targets are classes: of one output two, told apart by a threshold midway between its targets; of
+    several outputs one each, the largest answer's.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Task:
     score_targets: Floats
     amplitude: float
     increasing: bool = True
+    classes: bool = False
 
     def error(self, outputs: Floats) -> float:
         """RMSE over the training grid, as a fraction of the amplitude."""
@@ -67,27 +69,47 @@ class Task:
         fit = self.floor_fit()
         return None if fit is None else self.score(fit[:, None])
 
+    def accuracy(self, outputs: Floats) -> float | None:
+        """Share of the hold-out grid that is put into its class; what was not read is wrong. None without classes."""
+        if not self.classes:
+            return None
+        right = self._class_of(outputs) == self._class_of(self.score_targets)
+        return float(np.mean(right & np.isfinite(outputs).all(axis=1)))
+
+    def floor_accuracy(self) -> float | None:
+        """The accuracy that no monotone device can pass, with any threshold; None without classes, or with several
+        outputs."""
+        if not self.classes or self.score_targets.shape[1] != 1:
+            return None
+        high = self._class_of(self.score_targets).astype(bool)
+        return monotone_accuracy(self.score_inputs, high, increasing=self.increasing)
+
+    def _class_of(self, outputs: Floats) -> NDArray[np.int64]:
+        """(n,)"""
+        if outputs.shape[1] > 1:
+            return np.argmax(outputs, axis=1)
+        threshold = (self.score_targets.min() + self.score_targets.max()) / 2.0
+        return (outputs[:, 0] > threshold).astype(np.int64)
+
 
 def _rmse(a: Floats, b: Floats) -> float:
     return float(np.sqrt(np.mean((a - b) ** 2)))
 
 
 def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
-    """A task by name: ``sine``, ``xor``, or ``csv:FILE``.
+    """A task by name: one of TASKS, or ``csv:FILE``.
 
     Raises
     ------
     TaskError: no such task, or it does not fit the device.
     """
-    if text == "sine":
-        return sine(channels)
-    if text == "xor":
-        return xor(channels)
+    if text in TASKS:
+        return TASKS[text](channels)
     if text == "csv:":
         raise TaskError("the task csv: needs a file; write csv:FILE")
     if text.startswith("csv:"):
         return from_csv(Path(text.removeprefix("csv:")), channels, seed)
-    raise TaskError(f"no task {text!r}; there are sine, xor and csv:FILE")
+    raise TaskError(f"no task {text!r}; there are {', '.join(TASKS)} and csv:FILE")
 
 
 def sine(channels: Sequence[Channel]) -> Task:
@@ -97,17 +119,62 @@ def sine(channels: Sequence[Channel]) -> Task:
     on 33 points, scored on 201 with end points, where a non-decreasing device can do no better than 0.705.
     """
     x, y = _single(channels, "input"), _single(channels, "output")
-    (x0, x1), (y0, y1) = _window(x), _window(y)
+    y0, y1 = _window(y)
 
     def grid(n: int) -> tuple[Floats, Floats]:
-        phase = np.linspace(0.0, 2.0 * np.pi, n)
-        part = phase / (2.0 * np.pi)
-        inputs = x0 * (x1 / x0) ** part if x.spacing == "log" else x0 + (x1 - x0) * part
-        return inputs[:, None], ((y0 + y1) / 2.0 + (y1 - y0) / 2.0 * np.sin(phase))[:, None]
+        part = np.linspace(0.0, 1.0, n)
+        wave = np.sin(2.0 * np.pi * part)
+        return _across(x, part)[:, None], ((y0 + y1) / 2.0 + (y1 - y0) / 2.0 * wave)[:, None]
 
     inputs, targets = grid(33)
     score_inputs, score_targets = grid(201)
     return Task("sine", inputs, targets, score_inputs, score_targets, abs(y1 - y0) / 2.0, not y.falling)
+
+
+def band_pass(channels: Sequence[Channel]) -> Task:
+    """One input, one output: high in the middle third of the input's window, low on either side; a classification.
+
+    Trained on 36 points, none of which lies on an edge, and scored on 201 with end points, where a non-decreasing
+    device can do no better than 0.816 of half the swing and 66.7 % right.
+    """
+    x, y = _single(channels, "input"), _single(channels, "output")
+    low, high = _window(y)
+
+    def grid(part: Floats) -> tuple[Floats, Floats]:
+        inside = np.abs(part - 0.5) < 1.0 / 6.0
+        return _across(x, part)[:, None], np.where(inside, high, low)[:, None]
+
+    inputs, targets = grid((np.arange(36) + 0.5) / 36.0)
+    score_inputs, score_targets = grid(np.linspace(0.0, 1.0, 201))
+    return Task(
+        "band_pass", inputs, targets, score_inputs, score_targets, abs(high - low) / 2.0, not y.falling, classes=True
+    )
+
+
+RINGS = (0.25, 0.40), (0.80, 0.95)  # from and to which radius, of half a window: high inside, low outside
+
+
+def rings(channels: Sequence[Channel]) -> Task:
+    """Two inputs, one output: a ring about the middle of both windows is high, a wider one about it low.
+
+    A classification. Trained on both edges of each ring at 8 angles, scored at 24 others on three radii of each.
+    """
+    inputs, y = _two_inputs(channels), _single(channels, "output")
+    low, high = _window(y)
+
+    def grid(radii: int, angles: int) -> tuple[Floats, Floats]:
+        turns = 2.0 * np.pi * (np.arange(angles) + 0.25) / angles
+        at = np.array([[r, t] for t in turns for ring in RINGS for r in np.linspace(*ring, radii)])
+        parts = 0.5 + 0.5 * at[:, :1] * np.column_stack([np.cos(at[:, 1]), np.sin(at[:, 1])])
+        inside = at[:, 0] < RINGS[1][0]
+        points = np.column_stack([_across(c, p) for c, p in zip(inputs, parts.T, strict=True)])
+        return points, np.where(inside, high, low)[:, None]
+
+    points, targets = grid(2, 8)
+    score_points, score_targets = grid(3, 24)
+    return Task(
+        "rings", points, targets, score_points, score_targets, abs(high - low) / 2.0, not y.falling, classes=True
+    )
 
 
 def xor(channels: Sequence[Channel]) -> Task:
@@ -116,14 +183,15 @@ def xor(channels: Sequence[Channel]) -> Task:
     Trained and scored on the four corners, each four times, in an order in which one input changes at a time. A
     non-decreasing device can do no better than 0.816 of half the swing (training.md, section 1).
     """
-    inputs, y = [c for c in channels if c.kind == "input"], _single(channels, "output")
-    if len(inputs) != 2:
-        raise TaskError(f"this task needs two inputs; the device has {len(inputs)}")
+    inputs, y = _two_inputs(channels), _single(channels, "output")
     ends, (low, high) = [_window(c) for c in inputs], _window(y)
     corners = [(0, 0), (0, 1), (1, 1), (1, 0)] * 4
     grid = np.array([[ends[0][a], ends[1][b]] for a, b in corners])
     targets = np.array([[high if a != b else low] for a, b in corners])
-    return Task("xor", grid, targets, grid, targets, abs(high - low) / 2.0, not y.falling)
+    return Task("xor", grid, targets, grid, targets, abs(high - low) / 2.0, not y.falling, classes=True)
+
+
+TASKS = {"sine": sine, "xor": xor, "band_pass": band_pass, "rings": rings}
 
 
 def from_csv(path: Path, channels: Sequence[Channel], seed: int = 0) -> Task:
@@ -198,6 +266,19 @@ def _single(channels: Sequence[Channel], kind: str) -> Channel:
     if len(found) != 1:
         raise TaskError(f"this task needs one {kind}; the device has {len(found)}")
     return found[0]
+
+
+def _two_inputs(channels: Sequence[Channel]) -> list[Channel]:
+    inputs = [c for c in channels if c.kind == "input"]
+    if len(inputs) != 2:
+        raise TaskError(f"this task needs two inputs; the device has {len(inputs)}")
+    return inputs
+
+
+def _across(channel: Channel, part: Floats) -> Floats:
+    """Where a share 0..1 of the channel's window lies, in equal steps or equal ratios as its spacing says."""
+    low, high = _window(channel)
+    return low * (high / low) ** part if channel.spacing == "log" else low + (high - low) * part
 
 
 def _window(channel: Channel) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labthermo.expressivity import find_ndc, monotone_fit, monotone_floor
+from labthermo.expressivity import find_ndc, monotone_accuracy, monotone_fit, monotone_floor
 
 PHASE = np.linspace(0, 2 * np.pi, 201)
 
@@ -50,6 +50,79 @@ def test_no_monotone_answer_beats_the_floor(y: list[int]):
     for steps in itertools.islice(itertools.product([0, 1, 3], repeat=n), 30):
         answer = np.cumsum(steps) + min(y)
         assert np.sqrt(np.mean((answer - np.array(y)) ** 2)) >= monotone_floor(range(n), y) - 1e-12
+
+
+# --- several inputs
+
+
+def all_pairs(x: np.ndarray) -> list[tuple[int, int]]:
+    """(low, high) of every two points of which one lies below the other, or on it."""
+    return [(i, j) for i, j in itertools.permutations(range(len(x)), 2) if (x[i] <= x[j]).all()]
+
+
+def dual_fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The projection onto the cone of monotone answers by its dual: y - A^T l with l >= 0 and rows e_i - e_j of A."""
+    from scipy.optimize import nnls
+
+    rows = np.zeros((len(all_pairs(x)), len(x)))
+    for k, (i, j) in enumerate(all_pairs(x)):
+        rows[k, i], rows[k, j] = 1.0, -1.0
+    return y - rows.T @ nnls(rows.T, y)[0]
+
+
+@pytest.mark.parametrize(("n", "inputs"), [(12, 2), (40, 2), (40, 3), (30, 4)])
+def test_fit_of_several_inputs_is_the_projection(n: int, inputs: int):
+    rng = np.random.default_rng(n + inputs)
+    x = rng.integers(0, 7, (n, inputs)).astype(float)  # some equal points, some equal coordinates
+    y = x.sum(axis=1) / 7 + rng.standard_normal(n)
+    assert monotone_fit(x, y) == pytest.approx(dual_fit(x, y), abs=1e-7)
+    assert monotone_fit(x, y, increasing=False) == pytest.approx(-dual_fit(x, -y), abs=1e-7)
+    fit = monotone_fit(x, y)
+    assert all(fit[i] <= fit[j] + 1e-12 for i, j in all_pairs(x))
+
+
+def test_a_column_of_inputs_is_one_input():
+    y = np.sin(PHASE)
+    twice = np.column_stack([PHASE, PHASE])
+    assert monotone_fit(twice, y) == pytest.approx(monotone_fit(PHASE, y), abs=1e-9)
+
+
+@pytest.mark.parametrize("increasing", [True, False])
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+def test_no_monotone_answer_classifies_better(inputs: int, increasing: bool):
+    """Against every one of the 2^9 labellings that some monotone answer and threshold make."""
+    rng = np.random.default_rng(inputs)
+    for _ in range(5):
+        x = rng.integers(0, 4, (9, inputs)).astype(float)
+        wanted = rng.integers(0, 2, 9).astype(bool)
+        pairs = [(i, j) if increasing else (j, i) for i, j in all_pairs(x)]
+        monotone = [
+            labels
+            for labels in itertools.product([False, True], repeat=9)
+            if all(labels[i] <= labels[j] for i, j in pairs)
+        ]
+        best = max(np.mean(np.array(labels) == wanted) for labels in monotone)
+        assert monotone_accuracy(x, wanted, increasing) == pytest.approx(best)
+
+
+def test_a_floor_of_many_points_on_a_grid():
+    """A disc on 21 x 21 points, against the same with the inputs exchanged, and against its dual's optimality.
+
+    A fit is the projection if what is left sums to nothing over the answer, and to nothing positive over upper sets.
+    """
+    axis = np.linspace(-1, 1, 21)
+    x = np.array(list(itertools.product(axis, axis)))
+    y = (np.hypot(*x.T) < 0.6).astype(float)
+    fit = monotone_fit(x, y)
+    assert abs((y - fit) @ fit) < 1e-8
+    steps = sorted(set(np.round(fit, 9)))
+    assert all((y - fit)[fit > s].sum() < 1e-8 for s in steps)
+    assert monotone_floor(x[:, ::-1], y) == pytest.approx(monotone_floor(x, y))
+    rng = np.random.default_rng(0)
+    for _ in range(300):  # upper sets at random
+        corners = rng.uniform(-1, 1, (rng.integers(1, 5), 2))
+        upper = np.any(np.all(x[:, None] >= corners[None], axis=2), axis=1)
+        assert (y - fit)[upper].sum() < 1e-8
 
 
 # --- NDC in measured curves

@@ -124,3 +124,51 @@ def test_inputs_go_over_a_log_window_in_equal_ratios_and_a_falling_output_turns_
     )
     with pytest.raises(TaskError, match="begins above 0"):
         make_task("sine", [Channel("u", "input", "L/s", 0.0, 1e-6, window=(0.0, 1e-6), spacing="log"), y])
+
+
+PAIR = [Channel(n, "input", "V", -1e-3, 4e-3, window=(0.9e-3, 2.7e-3)) for n in ("x1", "x2")]
+
+
+def test_band_pass_is_high_in_the_middle_third() -> None:
+    task = make_task("band_pass", [X, Y])
+    assert (len(task.inputs), len(task.score_inputs)) == (36, 201)
+    part = (task.score_inputs[:, 0] - 0.9e-3) / 1.8e-3
+    assert np.array_equal(task.score_targets[:, 0] > 260e-6, (part > 1 / 3) & (part < 2 / 3))
+    # high on a third, as if its last two thirds were at half height: 1/6 of the swing squared, as for XOR
+    assert task.floor() == pytest.approx(2 * np.sqrt(1 / 6), abs=1e-3)
+    assert task.floor_accuracy() == pytest.approx(2 / 3, abs=0.005)
+    falling = make_task("band_pass", [X, Channel("y", "output", "V", window=(130e-6, 390e-6), falling=True)])
+    assert np.array_equal(falling.score_targets > 260e-6, task.score_targets < 260e-6)
+    assert falling.floor() == pytest.approx(task.floor())
+    assert falling.floor_accuracy() == pytest.approx(task.floor_accuracy())
+
+
+def test_rings_lie_about_the_middle_and_no_scored_point_was_trained_on() -> None:
+    task = make_task("rings", [*PAIR, Y])
+    assert (len(task.inputs), len(task.score_inputs)) == (32, 144)
+    radius = np.hypot(*((task.score_inputs - 1.8e-3) / 0.9e-3).T)
+    assert np.array_equal(task.score_targets[:, 0] > 260e-6, radius < 0.6)
+    assert task.score_inputs.min() >= 0.9e-3
+    assert task.score_inputs.max() <= 2.7e-3
+    apart = np.abs(task.inputs[:, None] - task.score_inputs[None]).max(axis=2)
+    assert apart.min() > 1e-5
+    floor, bound = task.floor(), task.floor_accuracy()
+    assert floor is not None
+    assert bound is not None
+    assert 0.7 < floor < 0.8
+    assert 0.5 < bound < 0.85
+    with pytest.raises(TaskError, match="needs two inputs"):
+        make_task("rings", [X, Y])
+
+
+def test_accuracy_counts_what_was_not_read_as_wrong() -> None:
+    task = make_task("xor", [*PAIR, Y])
+    assert task.accuracy(task.score_targets) == 1.0
+    assert task.floor_accuracy() == 0.75
+    answers = task.score_targets.copy()
+    answers[0] = np.nan
+    answers[1] = 259e-6  # of a high one: below the threshold
+    assert task.score_targets[1, 0] > 260e-6
+    assert task.accuracy(answers) == 14 / 16
+    assert make_task("sine", [X, Y]).accuracy(np.zeros((201, 1))) is None
+    assert make_task("sine", [X, Y]).floor_accuracy() is None

@@ -56,7 +56,7 @@ def monotone_accuracy(x: ArrayLike, labels: ArrayLike, increasing: bool = True) 
     """
     xs, high = np.asarray(x, dtype=float), np.asarray(labels, dtype=bool)
     order, group, _ = _order(xs.reshape(len(xs), -1))
-    gains = np.bincount(group, np.where(high == increasing, 1.0, -1.0))
+    gains = np.bincount(group, np.where(high == increasing, 1.0, -1.0)).astype(np.float64)
     upper = _best_upper_set(order, gains)
     # what is not above is below: right are the wanted ones above and the others below
     return float((gains[upper].sum() + np.sum(high != increasing)) / len(high))

@@ -144,7 +144,7 @@ def band_pass(channels: Sequence[Channel]) -> Task:
         inside = np.abs(part - 0.5) < 1.0 / 6.0
         return _across(x, part)[:, None], np.where(inside, high, low)[:, None]
 
-    inputs, targets = grid((np.arange(36) + 0.5) / 36.0)
+    inputs, targets = grid(np.arange(0.5, 36.0) / 36.0)
     score_inputs, score_targets = grid(np.linspace(0.0, 1.0, 201))
     return Task(
         "band_pass", inputs, targets, score_inputs, score_targets, abs(high - low) / 2.0, not y.falling, classes=True

@@ -35,7 +35,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from simulators import laws
-from simulators.laws import compiled, gaussian_ndc, linear, merged, rate_of
+from simulators.laws import compiled, frequent_rate_of, gaussian_ndc, linear, merged, rate_of
 
 SETTLED, OSCILLATING, UNSETTLED, UNPROVEN = range(4)
 SINGULAR, FACTORED, PIVOTED = range(3)
@@ -167,8 +167,8 @@ def _resolve(index, number, knobs, theta):
 
 
 @compiled
-def _flows_here(net, data, room, u, slopes):
-    """:func:`_flows` for the one module that holds the laws."""
+def _flows_here(net, data, room, u, slopes, seldom):
+    """:func:`_flows` for the module that holds the laws. seldom: None leaves all but the frequent ones uncompiled."""
     code = net[net[CODE] :]
     read_first = net[net[READ_FIRST] :]
     read_node = net[net[READ_NODE] :]
@@ -231,7 +231,10 @@ def _flows_here(net, data, room, u, slopes):
         count = read_first[row + 1] - first
         for k in range(count):
             v[k] = u[read_node[first + k]]
-        r = rate_of(code[row], v, count, theta[parameter[row] :], data, table[row], du, dp, False)
+        if seldom is None:
+            r = frequent_rate_of(code[row], v, count, theta[parameter[row] :], du, dp, False)
+        else:
+            r = rate_of(code[row], v, count, theta[parameter[row] :], data, table[row], du, dp, False)
         q = place_first[row]
         for s in range(fed_first[row], fed_first[row + 1]):
             c = fed[s]
@@ -244,20 +247,30 @@ def _flows_here(net, data, room, u, slopes):
         row += 1
 
 
-def _flows_from_pointers(net: Any, data: Any, room: Any, u: Any, slopes: Any) -> None:
-    _flows_here(carray(net, WHOLE), carray(data, WHOLE), carray(room, WHOLE), carray(u, WHOLE), slopes != 0)
+def _all_flows(net: Any, data: Any, room: Any, u: Any, slopes: Any) -> None:
+    _flows_here(
+        carray(net, WHOLE), carray(data, WHOLE), carray(room, WHOLE), carray(u, WHOLE), slopes != 0, True
+    )  # fmt: skip
+
+
+def _frequent_flows(net: Any, data: Any, room: Any, u: Any, slopes: Any) -> None:
+    _flows_here(
+        carray(net, WHOLE), carray(data, WHOLE), carray(room, WHOLE), carray(u, WHOLE), slopes != 0, None
+    )  # fmt: skip
 
 
 @cache
-def flows_address() -> int:
-    """Where the compiled :func:`_flows_from_pointers` stands in this process's memory: goes to net[FLOWS].
+def flows_address(frequent: bool) -> int:
+    """Where the compiled flows stand in this process's memory: goes to net[FLOWS].
 
     Called by address, the laws are compiled into one module; called by name, they would be compiled again into each
-    kernel above them, half a minute in all.
+    kernel above them, half a minute in all. frequent: of the laws in :data:`simulators.laws.FREQUENT` only; the others
+    are half of what there is to compile, and most networks never need them.
     """
     floats = types.CPointer(types.float64)
     signature = types.void(types.CPointer(types.int64), floats, floats, floats, types.int64)
-    address = cfunc(signature, cache=True, error_model="numpy")(_flows_from_pointers).address
+    flows = _frequent_flows if frequent else _all_flows
+    address = cfunc(signature, cache=True, error_model="numpy")(flows).address
     assert address is not None
     return address
 

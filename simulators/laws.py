@@ -26,6 +26,7 @@ LINEAR, GAUSSIAN_NDC, SINGLE_LEVEL, BLOCKING_LEVEL = range(4)
 SPINFUL_LEVEL, SERIAL_DOUBLE_DOT, LANDAUER_LEVEL, METALLIC_ISLAND = range(4, 8)
 MICHAELIS_MENTEN, SUBSTRATE_INHIBITION, PARTIAL_INHIBITION, ORDERED_BI_BI, MASS_ACTION = range(8, 13)
 CURVE, TABLE, FORMULA, CARRY = range(13, 17)
+FREQUENT = frozenset({LINEAR, GAUSSIAN_NDC, SINGLE_LEVEL, BLOCKING_LEVEL, CARRY})  # compiled first, without the others
 
 ELEMENTARY_CHARGE = 1.602176634e-19  # C, exact (SI 2019)
 BOLTZMANN_EV = 8.617333262e-5  # eV/K, CODATA 2018
@@ -787,8 +788,8 @@ def _seldom(code, v, n, p, tables, at, du, dp, full):
 
 
 @merged
-def rate_of(code, v, n, p, tables, at, du, dp, full):
-    """:func:`rate` for kernels."""
+def frequent_rate_of(code, v, n, p, du, dp, full):
+    """:func:`rate` of the laws :data:`FREQUENT`, for kernels that need no other."""
     if code == LINEAR:
         return _linear(v, p, du, dp, full)
     if code == GAUSSIAN_NDC:
@@ -797,8 +798,14 @@ def rate_of(code, v, n, p, tables, at, du, dp, full):
         return _carry(v, p, du, dp, full)
     if code == SINGLE_LEVEL:
         return _single_level(v, n, p, du, dp, full)
-    if code == BLOCKING_LEVEL:
-        return _blocking_level(v, n, p, du, dp, full)
+    return _blocking_level(v, n, p, du, dp, full)
+
+
+@merged
+def rate_of(code, v, n, p, tables, at, du, dp, full):
+    """:func:`rate` for kernels."""
+    if code <= BLOCKING_LEVEL or code == CARRY:
+        return frequent_rate_of(code, v, n, p, du, dp, full)
     return _seldom(code, v, n, p, tables, at, du, dp, full)
 
 

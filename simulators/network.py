@@ -482,7 +482,7 @@ class Network:
     @property
     def _packed(self) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64], Floats]:
         net = self._layout.net
-        net[kernels.FLOWS] = kernels.flows_address()
+        net[kernels.FLOWS] = kernels.flows_address(self._layout.frequent)
         return net, self._layout.data, *self._values
 
     def _question(

@@ -29,7 +29,8 @@ class Layout:
     (n_parameters,), which move by :class:`Decades`. row: (n_processes,), the kernels' row of each Edge and Reaction, -1
     for a Flow. volume: (n_processes,), what turns a law's rate into the process's current: 1, and the vessel's volume
     (L) for a Reaction. stoichiometry: (n_nodes, n_rows), what enters each node (free ones, then clamped) per unit of
-    each row's rate. waste: (vessel, flows' parameters, signs) of every overflow.
+    each row's rate. waste: (vessel, flows' parameters, signs) of every overflow. frequent: whether all laws are among
+    those that the kernels have compiled first.
     """
 
     net: Integers
@@ -44,6 +45,7 @@ class Layout:
     volume: Floats
     stoichiometry: sparse.csc_array
     waste: tuple[tuple[str, tuple[int, ...], tuple[float, ...]], ...]
+    frequent: bool
 
 
 @dataclass
@@ -144,6 +146,7 @@ def lay_out(
         volume=volume,
         stoichiometry=stoichiometry,
         waste=waste,
+        frequent=all(r.code in laws.FREQUENT for r in builder.rows),
     )
     base = np.array(builder.base, dtype=float)
     return layout, base, np.array(builder.weights, dtype=float).reshape(len(base), len(knobs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,9 +206,15 @@ def run(
 
 def _execute(station: Station, run: Run, recipe: Procedure, progress: _Meter) -> dict[str, Any]:
     progress.total(recipe.count(station.device.channels), f"{recipe.name}: queries")
+    from labthermo.stored_twin import store_twin
+
     recipe.execute(run)
+    stored = store_twin(run.journal)
     run.journal.finish("finished")
-    return {}
+    if stored is None:
+        return {}
+    print(f"stored {stored}; `labthermo train --twin {stored}` starts from it")
+    return {"twin": str(stored)}
 
 
 @app.command(epilog="Example: labthermo window iv_curve lab/station.yaml")
@@ -366,6 +373,10 @@ def train(
     control: Annotated[
         bool, typer.Option("--control", help="train the NDC-off sample of the same design (simulated backends only)")
     ] = False,
+    twin: Annotated[
+        Path | None,
+        typer.Option("--twin", help="start from this calibrated twin, which `labthermo run calibrate_twin` has stored"),
+    ] = None,
     bench: BenchOption = None,
     confirmed: ConfirmedOption = False,
     runs: RunsOption = None,
@@ -373,6 +384,10 @@ def train(
     """Train the device on a task, score it on points it was not trained on, and write its record and report."""
     opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench, confirmed=confirmed)
     plan = _training(opened.config, task, method, queries)
+    if twin is not None:
+        from labthermo.stored_twin import load_twin
+
+        plan = replace(plan, start=asdict(load_twin(twin, opened.header())))
     with _signals(), opened:
         with _new_run(opened, _runs(runs, station), {**plan.header(), "command": _command()}) as (started, progress):
             summary = _train(opened, started, plan, progress)

@@ -18,6 +18,7 @@ from labthermo.device import Device, Query, Response, channels_of
 from labthermo.errors import InstrumentError, LabThermoError, ParameterError, QueryError, RecordError
 from labthermo.records.journal import Journal, Point
 from labthermo.records.replay import Record
+from labthermo.twin import Twin
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -27,7 +28,8 @@ class Run:
 
     `on_point` is called with every point after it is committed, for progress and live plots. `replay`: whoever asks
     starts from the beginning of a journal that has points already, as a procedure does that is resumed. What it asks
-    is then answered from the record as long as that lasts, and what it has recorded is not recorded again.
+    is then answered from the record as long as that lasts, and what it has recorded is not recorded again. `twin`
+    makes a fresh twin of the device as designed, for procedures that use one.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class Run:
         *,
         on_point: Callable[[Point], None] | None = None,
         replay: bool = False,
+        twin: Callable[[], Twin] | None = None,
     ) -> None:
         self._device = device
+        self._twin = twin
         self._journal = journal
         self._on_point = on_point
         self._record = Record(journal) if replay else None
@@ -54,6 +58,17 @@ class Run:
     def journal(self) -> Journal:
         """The record of this run."""
         return self._journal
+
+    def twin(self) -> Twin:
+        """A fresh twin of the device as designed.
+
+        Raises
+        ------
+        ParameterError: this run was made without its station, and has none.
+        """
+        if self._twin is None:
+            raise ParameterError("this run has no twin; make it with Station.run")
+        return self._twin()
 
     def query(self, query: Query, purpose: str = "train") -> Response:
         """Ask the device and commit every part of its answer as it comes; only then hand it on.

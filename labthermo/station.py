@@ -221,11 +221,13 @@ class Station:
 
     def resume(self, journal: Journal, *, on_point: Callable[[Point], None] | None = None, replay: bool = False) -> Run:
         """Go on with a run whose journal is open for writing; `replay` as in :class:`labthermo.run.Run`."""
-        return Run(self.device, journal, on_point=on_point, replay=replay)
+        return Run(self.device, journal, on_point=on_point, replay=replay, twin=self.twin)
 
     def header(self) -> dict[str, Any]:
         """What a record must say about this station: file texts, backend, instruments, seed, versions, channels."""
         from importlib.metadata import version
+
+        from labthermo.stored_twin import device_fingerprint
 
         packages = ("labthermo", "numpy", "scipy", "numba", "qcodes", "qcodes-contrib-drivers", "pyvisa", "pyvisa-py")
         return {
@@ -238,6 +240,7 @@ class Station:
                 self.config.path.name: self.config.text,
                 self.config.device_file.name: self.config.device_file.read_text(encoding="utf-8"),
             },
+            "device": device_fingerprint(self.config),
             "simulation_seed": self.config.simulation.seed if self.simulated else None,
             "instruments": self.identities,
             "manual": [asdict(element) for element in self.manual],

@@ -48,6 +48,10 @@ class Twin(Protocol):
         """Take these readings for what the present estimate rests on, without moving it; sets its covariance."""
         ...
 
+    def misfit(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats) -> float:
+        """Chi-squared per reading as the twin is. NaN is left out."""
+        ...
+
     def covariance(self) -> Floats:
         """Of the twin's coordinates, (n, n), as the prior and the last readings leave it."""
         ...

@@ -103,13 +103,18 @@ class NetworkTwin:
                 break
             inflation = max(1.0, inflation / 3.0)
         self.condition(knobs, inputs, readings, sigma)
-        return float(np.mean(self._misfits(knobs, inputs, readings, sigma, known) ** 2))
+        return self.misfit(knobs, inputs, readings, sigma)
 
     def condition(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats) -> None:
         """Take these readings for what the present estimate rests on, without moving it; sets its covariance."""
         known = np.isfinite(readings)
         _, jacobian = self._residuals(self.coordinates, knobs, inputs, readings, sigma, known, [None])
         self._covariance = np.asarray(np.linalg.inv(jacobian.T @ jacobian), dtype=float)
+
+    def misfit(self, knobs: Floats, inputs: Floats, readings: Floats, sigma: Floats) -> float:
+        """Chi-squared per reading as the twin is. NaN is left out."""
+        known = np.isfinite(readings)
+        return float(np.mean(self._misfits(knobs, inputs, readings, sigma, known) ** 2)) if known.any() else 0.0
 
     def covariance(self) -> Floats:
         """Of the coordinates, (n, n), a copy."""

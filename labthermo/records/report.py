@@ -21,7 +21,7 @@ from labthermo.records.journal import Event, Journal
 
 TEMPLATE = "report.html.j2"
 _BACKENDS = {"wire": "wire twin", "model": "model"}
-_DRAWN = ("progress", "fit", "iv", "control", "parameters", "figure", "table")
+_DRAWN = ("twin", "progress", "fit", "iv", "control", "parameters", "figure", "table")
 _MEANING = {
     "settled": "came to rest within the tolerance",
     "unsettled": "still moving when the time was up",
@@ -178,6 +178,9 @@ def _add_facts(page: Page, journal: Journal) -> None:
     for name in ("task", "procedure", "method"):
         if header.get(name):
             page.facts.append((name.capitalize(), str(header[name])))
+    if start := header.get("start"):
+        words = f"the twin that run {start['run']} calibrated with {start['queries']} queries, not counted here"
+        page.facts.append(("Started from", words))
     rmse, floor = newest_rmse(journal), _newest_floor(journal)
     if rmse is not None:
         page.facts.append(("Error", percent(rmse)))
@@ -315,6 +318,8 @@ def _add_events(page: Page, journal: Journal) -> None:
 
 def _add_provenance(page: Page, header: Mapping[str, Any]) -> None:
     for name, value in header.items():
+        if name == "start":
+            continue  # among the facts
         if isinstance(value, Mapping):
             texts = {k: v for k, v in value.items() if isinstance(v, str) and "\n" in v}
             page.texts += [(f"{name}: {key}", text) for key, text in texts.items()]

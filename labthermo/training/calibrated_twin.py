@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from labthermo.channel import Channel
 from labthermo.device import Query, Response
-from labthermo.training.calibration import Calibration
+from labthermo.training.calibration import AGREES, CALIBRATION, CERTAIN, Calibration, refit
 from labthermo.training.evidence import Evidence
 from labthermo.training.residual import Residual
 from labthermo.training.task import Task
@@ -33,15 +33,11 @@ Floats = NDArray[np.float64]
 STARTS = 12  # screened on the twin
 SCREENINGS = 4  # at most, where none leads to less than POOR
 POOR = 0.05  # of the amplitude
-CERTAIN = 0.04  # of the amplitude: the twin's median doubt about its outputs, below which it is trained on
-CALIBRATION = 320  # queries at most
 PATIENCE = 9  # batches without a better one before giving up; new starts are screened after each third of it
 GOOD = 0.006  # twin's own error, as a fraction of the amplitude, below which more steps gain nothing
-AGREES = 1.5  # chi-squared per reading below which the twin and its readings agree
 ON_TARGET = 1.3  # chi-squared per reading about the targets at which there is nothing more to be seen
 UNSURE = 0.08  # of the amplitude: the twin's doubt at a setting, above which it is probed before it is measured whole
 PROBES = 10  # in a row at most
-RESTARTS = (0.0, 1.0, 2.0, 2.0, 4.0)  # where a re-fit that disagrees begins again (see `Twin.draw`)
 SURPRISE = 4.0  # chi-squared per reading of a prediction from which a jump is looked for
 REFERENCE = 6  # queries that look for it
 REGION = 0.3  # of half a knob's range: the first step where the twin is wrong
@@ -50,10 +46,18 @@ REGION = 0.3  # of half a knob's range: the first step where the twin is wrong
 class CalibratedTwin:
     """Levenberg-Marquardt on a twin that is fitted to every readable node at settings of its own choice.
 
-    channels: the device's. Knobs stay within their limits. All randomness comes from `seed`.
+    channels: the device's. Knobs stay within their limits. All randomness comes from `seed`. known: settings (see
+    :class:`Evidence`) that `twin` has been fitted to before.
     """
 
-    def __init__(self, channels: Sequence[Channel], task: Task, twin: Twin, seed: int) -> None:
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        task: Task,
+        twin: Twin,
+        seed: int,
+        known: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self._knobs = [c for c in channels if c.kind == "knob"]
         self._low = np.array([c.minimum for c in self._knobs])
         self._high = np.array([c.maximum for c in self._knobs])
@@ -63,7 +67,7 @@ class CalibratedTwin:
         scale = np.full(task.targets.shape[1], task.amplitude)
         self._calibration = Calibration(channels, scale, self._rng)
         self._residual = Residual((self._high - self._low) / 2.0, np.ptp(task.inputs, axis=0))
-        self._evidence = Evidence()
+        self._evidence = Evidence(list(known))
         self._phase = "calibrate"
         self._asked = 0
         self._next: tuple[Floats, Floats] | None = None
@@ -79,6 +83,10 @@ class CalibratedTwin:
         self._ask: Ask | None = None
         self._finished = False
         self._events: list[tuple[str, dict[str, Any]]] = []
+        if known:
+            rows = self._evidence.rows()
+            twin.condition(*rows)
+            self._chi = self._accepted = twin.misfit(*rows)
 
     def ask(self) -> Ask | None:
         with threadpool_limits(1, "blas"):
@@ -89,7 +97,8 @@ class CalibratedTwin:
             return None
         if self._ask is None:
             if self._next is None:
-                self._next = self._calibrating()
+                self._calibrate_or_train()
+            assert self._next is not None
             knobs, inputs = self._next
             named = {c.name: float(v) for c, v in zip(self._knobs, knobs, strict=True)}
             self._ask = Ask(self._asked, Query(knobs=named, inputs=inputs, reset="park"), self._phase)
@@ -211,30 +220,19 @@ class CalibratedTwin:
         if phase == "probe":
             self._go_to(self._start(self._improve(knobs)))
             return None
-        unsure = self._calibration.doubt(self._twin) > CERTAIN
+        self._calibrate_or_train()
+        return None
+
+    def _calibrate_or_train(self) -> None:
+        """Calibrate on, or, once the twin knows its outputs well enough, train on it."""
+        unsure = not len(self._evidence) or self._calibration.doubt(self._twin) > CERTAIN
         if unsure and len(self._evidence) + 1 < CALIBRATION:
             self._next = self._calibrating()
         else:
             self._go_to(self._start())
-        return None
 
     def _refit(self) -> None:
-        """Fit the twin to all evidence; where it has come to disagree, look whether it sits in the wrong valley."""
-        rows = self._evidence.rows()
-        starts = [self._twin.draw(self._rng, width) for width in RESTARTS]
-        self._chi = self._twin.refit(*rows)
-        if self._chi <= max(AGREES, 1.5 * self._accepted):
-            return
-        kept = self._twin.state()
-        for start in starts:
-            chi = self._twin.refit(*rows, start=start)
-            if chi < self._chi:
-                self._chi, kept = chi, self._twin.state()
-            if chi < AGREES:
-                break
-        self._twin.restore(kept)
-        self._twin.condition(*rows)
-        self._accepted = self._chi
+        self._chi, self._accepted = refit(self._twin, self._evidence, self._rng, self._accepted)
 
     def _go_to(self, knobs: Floats) -> None:
         """Ask there next: all inputs, or, where the twin is not sure of its outputs, first those that tell most."""

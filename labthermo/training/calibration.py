@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labthermo.channel import Channel
+from labthermo.training.evidence import Evidence
 from labthermo.twin import Twin
 
 Floats = NDArray[np.float64]
@@ -22,6 +23,10 @@ SETTINGS = 60  # candidates for each choice
 INPUTS = 4  # queries at a setting
 GRID = 9  # candidate inputs at a setting
 REACH = 0.7  # of half the knobs' range about the middle
+CERTAIN = 0.04  # of `scale`: the twin's median doubt about its outputs, below which it can be trained on
+CALIBRATION = 320  # queries at most
+AGREES = 1.5  # chi-squared per reading below which the twin and its readings agree
+RESTARTS = (0.0, 1.0, 2.0, 2.0, 4.0)  # where a re-fit that disagrees begins again (see `Twin.draw`)
 
 
 class Calibration:
@@ -75,6 +80,13 @@ class Calibration:
         _, picks = _greedy((by[0] @ np.linalg.cholesky(twin.covariance())) / noise[:, None])
         return knobs, inputs[0][np.sort(picks)]
 
+    def at_random(self, queries: int, each: int) -> list[tuple[Floats, Floats]]:
+        """Settings over the middle of the knobs' range, with `each` inputs or fewer, `queries` in all."""
+        counts = [each] * (queries // each) + ([queries % each] if queries % each else [])
+        knobs, inputs = self._candidates(len(counts), whole=True)
+        picks = [np.sort(self._rng.permutation(GRID)[:n]) for n in counts]
+        return [(k, x[pick]) for k, x, pick in zip(knobs, inputs, picks, strict=True)]
+
     def doubt_at(self, twin: Twin, knobs: Floats, inputs: Floats) -> float:
         """How uncertain the twin's outputs are at knobs (n_knobs,) over inputs (n, n_inputs): rms, in `scale`."""
         _, by = self._sensitivity(twin, knobs[None], inputs[None])
@@ -106,6 +118,29 @@ class Calibration:
         n, m = inputs.shape[:2]
         readings, by = twin.sensitivity(np.repeat(knobs, m, axis=0), inputs.reshape(n * m, -1))
         return readings.reshape(n, m, -1), by.reshape(n, m, by.shape[1], -1)
+
+
+def refit(twin: Twin, evidence: Evidence, rng: np.random.Generator, accepted: float) -> tuple[float, float]:
+    """Fit the twin to all evidence; where it has come to disagree with it, look whether it sits in the wrong valley.
+
+    accepted: chi-squared per reading when that was last looked for. Returns chi-squared per reading, and `accepted`
+    from now on.
+    """
+    rows = evidence.rows()
+    starts = [twin.draw(rng, width) for width in RESTARTS]
+    lowest = twin.refit(*rows)
+    if lowest <= max(AGREES, 1.5 * accepted):
+        return lowest, accepted
+    kept = twin.state()
+    for start in starts:
+        chi = twin.refit(*rows, start=start)
+        if chi < lowest:
+            lowest, kept = chi, twin.state()
+        if chi < AGREES:
+            break
+    twin.restore(kept)
+    twin.condition(*rows)
+    return lowest, lowest
 
 
 def _greedy(white: Floats) -> tuple[float, list[int]]:

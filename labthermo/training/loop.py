@@ -22,12 +22,16 @@ from labthermo.twin import Twin
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training is: enough, with the station's files, to start it again from its journal."""
+    """What a training is: enough, with the station's files, to start it again from its journal.
+
+    start: a stored twin (:class:`labthermo.stored_twin.StoredTwin`, as a mapping) to start from; None: from the design.
+    """
 
     task: Task
     method: str
     budget: int
     seed: int
+    start: Mapping[str, Any] | None = None
 
     def header(self) -> dict[str, Any]:
         """For the journal's header, JSON-able."""
@@ -36,6 +40,7 @@ class Plan:
             "method": self.method,
             "budget": self.budget,
             "seed": self.seed,
+            "start": self.start,
             "task_data": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.task).items()},
         }
 
@@ -45,7 +50,7 @@ class Plan:
         data: dict[str, Any] = {
             k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in header["task_data"].items()
         }
-        return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]))
+        return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]), header.get("start"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,10 @@ def train(
     queries so far and the newest error.
     """
     journal = run.journal
-    trainer = make_trainer(plan.method, Material(plan.task, run.device, twin, plan.seed))
+    if plan.start is not None:
+        twin.restore(plan.start["twin"])
+    known = plan.start["settings"] if plan.start else ()
+    trainer = make_trainer(plan.method, Material(plan.task, run.device, twin, plan.seed, known))
     saved = journal.trainer_state()
     told = -1
     if saved is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labthermo.errors import ParameterError
 
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Material:
-    """What a method may use. twin: a fresh one of the device as designed; only some methods look at it."""
+    """What a method may use. twin: of the device as designed, or as calibrated; only some methods look at it.
+
+    known: what a calibrated twin was fitted to, settings as :class:`labthermo.training.evidence.Evidence` has them.
+    """
 
     task: Task
     device: Device
     twin: Twin
     seed: int
+    known: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def check_method(name: str) -> None:
 def _calibrated_twin(m: Material) -> Trainer:
     from labthermo.training.calibrated_twin import CalibratedTwin
 
-    return CalibratedTwin(m.device.channels, m.task, m.twin, m.seed)
+    return CalibratedTwin(m.device.channels, m.task, m.twin, m.seed, m.known)
 
 
 def _several(m: Material, climb: Callable[[KnobSpace, Floats, int], Trainer]) -> Trainer:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from instruments.transport import Line, check_span, parse_reading, pymeasure_driver
+from instruments.transport import Line, check_span, nearest, parse_reading, parse_switch, pymeasure_driver
 from labthermo.errors import ComplianceError, InstrumentError, ReadbackError
 from labthermo.instrument import Reading
 
@@ -81,10 +81,10 @@ class Keithley2400:
             raise
 
     def _found_source_range(self) -> float:
-        return _nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
+        return nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
 
     def _found_current_range(self) -> float:
-        return _nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
+        return nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
 
     def _prepare(self) -> None:
         """Source volts, measure amps, no autorange anywhere, high impedance when off; only while the output is off."""
@@ -134,16 +134,13 @@ class Keithley2400:
         _check(channel)
         check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         self._prepare()
-        close = self.voltage_resolution(channel)
-        got = self._line.set(
-            f"set {voltage:g} V",
+        self._line.set_voltage(
+            f"{self.name}.{channel}",
+            voltage,
             lambda: setattr(self._line.driver, "source_voltage", voltage),
             lambda: self.voltage(channel),
-            lambda got: abs(got - voltage) <= close,
+            self.voltage_resolution(channel),
         )
-        if not abs(got - voltage) <= close:
-            errors = self._line.drain_errors()
-            raise ReadbackError(f"{self.name}: set to {voltage:g} V but reads back {got:g} V; errors: {errors}")
 
     def voltage(self, channel: str) -> float:
         """Get the programmed voltage (V), from ``SOUR:VOLT?``; with the output off it is not at the terminals."""
@@ -252,7 +249,7 @@ class Keithley2400:
     def output_is_on(self, channel: str = "output") -> bool:
         """Get whether the output is connected (``OUTP?``)."""
         _check(channel)
-        return self._line.ask_agreeing(":OUTP?", _parse_switch) == "1"
+        return self._line.ask_agreeing(":OUTP?", parse_switch)
 
     def measure_current(self, integration_time: float, channel: str = "output") -> Reading:
         """Measure the current (A, up to 105 % of the range), integrating for at most `integration_time` (s).
@@ -317,18 +314,6 @@ class Keithley2400:
         self._line.close()
 
 
-def _parse_switch(reply: str) -> str:
-    """``0`` or ``1``."""
-    if reply.strip() not in ("0", "1"):
-        raise InstrumentError(f"{reply!r} is neither 0 nor 1")
-    return reply.strip()
-
-
 def _check(channel: str) -> None:
     if channel not in _CHANNELS:
         raise InstrumentError(f"a 2400 has no channel {channel!r}; it has output")
-
-
-def _nearest(value: float, table: dict[float, float]) -> float:
-    """The entry that an instrument's rounded print of it means."""
-    return min(table, key=lambda entry: abs(math.log(abs(value) / entry)) if value else math.inf)

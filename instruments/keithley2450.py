@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from instruments.transport import Line, check_span, parse_reading, qcodes_driver
+from instruments.transport import Line, check_span, nearest, parse_reading, parse_switch, qcodes_driver
 from labthermo.errors import ComplianceError, InstrumentError, ReadbackError
 from labthermo.instrument import Reading
 
@@ -70,8 +70,8 @@ class Keithley2450:
             if "_source_voltage" not in self._line.driver.submodules:  # the driver leaves itself half built
                 raise InstrumentError(f"{name} ({address}): is not in its SCPI command set; set it on the front panel")
             self._line_frequency = self._line.ask_number(":SYST:LFR?")
-            self._source_range = _nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
-            self._current_range = _nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
+            self._source_range = nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
+            self._current_range = nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
             if self.output_is_on():
                 self._adopt()
         except BaseException:
@@ -107,7 +107,7 @@ class Keithley2450:
             driver.sense.count(1)
 
         def found_range() -> float:
-            return _nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
+            return nearest(self._line.ask_number(":SOUR:VOLT:RANG?"), SOURCE_RESOLUTION)
 
         self._line.drain_errors()
         self._source_range = self._line.write_until("prepare", prepare, found_range, lambda _: False)
@@ -128,16 +128,13 @@ class Keithley2450:
         _check(channel)
         check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         self._prepare()
-        close = self.voltage_resolution(channel)
-        got = self._line.set(
-            f"set {voltage:g} V",
+        self._line.set_voltage(
+            f"{self.name}.{channel}",
+            voltage,
             lambda: self._line.driver.source.voltage(voltage),
             lambda: self.voltage(channel),
-            lambda got: abs(got - voltage) <= close,
+            self.voltage_resolution(channel),
         )
-        if not abs(got - voltage) <= close:
-            errors = self._line.drain_errors()
-            raise ReadbackError(f"{self.name}: set to {voltage:g} V but reads back {got:g} V; errors: {errors}")
 
     def voltage(self, channel: str) -> float:
         """Get the programmed voltage (V), from ``SOUR:VOLT?``; with the output off it is not at the terminals."""
@@ -190,7 +187,7 @@ class Keithley2450:
             self._line.driver.sense.range(scale)
 
         def found_range() -> float:
-            return _nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
+            return nearest(self._line.ask_number(":SENS:CURR:RANG?"), CURRENT_NOISE)
 
         self._line.drain_errors()
         found = self._line.write_until(
@@ -220,7 +217,7 @@ class Keithley2450:
 
     def output_is_on(self, channel: str = "output") -> bool:
         """Get whether the output is connected (``OUTP?``)."""
-        return self._line.ask_agreeing(":OUTP?", _switch) == "1"
+        return self._line.ask_agreeing(":OUTP?", parse_switch)
 
     def measure_current(self, integration_time: float, channel: str = "output") -> Reading:
         """Measure the current (A, up to 105 % of the range), integrating for at most `integration_time` (s).
@@ -280,18 +277,6 @@ class Keithley2450:
         self._line.close()
 
 
-def _switch(reply: str) -> str:
-    """``0`` or ``1``."""
-    if reply.strip() not in ("0", "1"):
-        raise InstrumentError(f"{reply!r} is neither 0 nor 1")
-    return reply.strip()
-
-
 def _check(channel: str) -> None:
     if channel not in _CHANNELS:
         raise InstrumentError(f"a 2450 has no channel {channel!r}; it has output")
-
-
-def _nearest(value: float, table: dict[float, float]) -> float:
-    """The entry that an instrument's rounded print of it means."""
-    return min(table, key=lambda entry: abs(math.log(abs(value) / entry)) if value else math.inf)

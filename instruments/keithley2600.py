@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from instruments.transport import Line, check_span, parse_number, parse_reading, qcodes_driver
+from instruments.transport import Line, check_span, nearest, parse_number, parse_reading, qcodes_driver
 from labthermo.errors import ComplianceError, InstrumentError, ReadbackError
 from labthermo.instrument import Reading
 
@@ -100,7 +100,7 @@ class _Keithley2600(ABC):
         """A channel as it is found; one that is on is taken over if this adapter would have made it so."""
         keys = ("source.rangev", "measure.rangei", "source.output", "source.func", "source.autorangev")
         state = self._ask(*(f"{channel}.{key}" for key in (*keys, "measure.autorangei", "sense", "source.offmode")))
-        found = _Channel(_nearest(state[0], SOURCE_RESOLUTION), _nearest(state[1], self._noise))
+        found = _Channel(nearest(state[0], SOURCE_RESOLUTION), nearest(state[1], self._noise))
         found.prepared = state[2:] == (1, 1, 0, 0, 0, 2)
         return found
 
@@ -149,18 +149,14 @@ class _Keithley2600(ABC):
         """Set `channel` to `voltage` (V) within its span; done when ``source.levelv`` reads it back."""
         check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         self._prepare(channel)
-        close = self.voltage_resolution(channel)
-        got = self._line.set(
-            f"set {channel} to {voltage:g} V",
+        self._line.set_voltage(
+            f"{self.name}.{channel}",
+            voltage,
             lambda: self._driver_of(channel).volt(voltage),
             lambda: self.voltage(channel),
-            lambda got: abs(got - voltage) <= close,
+            self.voltage_resolution(channel),
+            self._drain_errors,
         )
-        if not abs(got - voltage) <= close:
-            errors = self._drain_errors()
-            raise ReadbackError(
-                f"{self.name}.{channel}: set to {voltage:g} V but reads back {got:g} V; errors: {errors}"
-            )
 
     def voltage(self, channel: str) -> float:
         """Get the programmed voltage (V), from ``source.levelv``; with the output off it is not at the terminals."""
@@ -212,7 +208,7 @@ class _Keithley2600(ABC):
         found = self._line.write_until(
             f"choose the {scale:g} A range",
             lambda: self._line.write(f"{channel}.measure.rangei={scale:g}"),
-            lambda: _nearest(self._ask(f"{channel}.measure.rangei")[0], self._noise),
+            lambda: nearest(self._ask(f"{channel}.measure.rangei")[0], self._noise),
             lambda found: found == scale,
         )
         errors = self._drain_errors()
@@ -366,8 +362,3 @@ def _switch(fields: list[str]) -> bool:
     if value not in (0.0, 1.0):
         raise InstrumentError(f"source.output is {fields[0]!r}, neither 0 nor 1")
     return value == 1.0
-
-
-def _nearest(value: float, table: dict[float, float]) -> float:
-    """The entry that an instrument's rounded print of it means."""
-    return min(table, key=lambda entry: abs(math.log(abs(value) / entry)) if value else math.inf)

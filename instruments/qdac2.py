@@ -70,18 +70,14 @@ class Qdac2:
         number = _number(channel)
         check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         parameter = self._line.driver.channel(number).dc_constant_V
-        close = self.voltage_resolution(channel)
-        got = self._line.set(
-            f"set {channel} to {voltage:g} V",
+        self._line.set_voltage(
+            f"{self.name}.{channel}",
+            voltage,
             lambda: parameter.set(voltage),
             lambda: self.voltage(channel),
-            lambda got: abs(got - voltage) <= close,
+            self.voltage_resolution(channel),
+            lambda: self._line.drain_errors("syst:err?"),
         )
-        if not abs(got - voltage) <= close:
-            raise ReadbackError(
-                f"{self.name}.{channel}: set to {voltage:g} V but reads back {got:g} V; "
-                f"errors: {self._line.drain_errors('syst:err?')}"
-            )
         if channel in self._slews:
             self._wait_for_output(channel, voltage)
 

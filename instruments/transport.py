@@ -17,15 +17,16 @@ import contextlib
 import io
 import itertools
 import logging
+import math
 import re
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from labthermo.errors import InstrumentError, LabThermoError, LimitError
+from labthermo.errors import InstrumentError, LabThermoError, LimitError, ReadbackError
 from labthermo.instrument import Identity, Reading
 
 if TYPE_CHECKING:
@@ -74,6 +75,18 @@ def parse_number(reply: str, channel: str, *, scientific: bool = False) -> float
     if reading.flag != "ok":
         raise InstrumentError(f"{channel}: the reply {reply!r} is no finite number")
     return reading.value
+
+
+def parse_switch(reply: str) -> bool:
+    """``0`` or ``1`` as a bool; anything else raises :class:`InstrumentError`."""
+    if reply.strip() not in ("0", "1"):
+        raise InstrumentError(f"{reply!r} is neither 0 nor 1")
+    return reply.strip() == "1"
+
+
+def nearest(value: float, table: Iterable[float]) -> float:
+    """The entry that an instrument's rounded print of it means: the one with the nearest ratio to `value`."""
+    return min(table, key=lambda entry: abs(math.log(abs(value) / entry)) if value else math.inf)
 
 
 def check_span(voltage: float, span: tuple[float, float], channel: str) -> None:
@@ -295,6 +308,28 @@ class Line(Generic[_D]):
         """As :meth:`write_until`, unless the instrument was switched off meanwhile (:meth:`refuse_reboot`)."""
         self.refuse_reboot()
         return self.write_until(doing, write, read, right)
+
+    def set_voltage(
+        self,
+        channel: str,
+        voltage: float,
+        write: Callable[[], object],
+        read: Callable[[], float],
+        resolution: float,
+        errors: Callable[[], list[str]] | None = None,
+    ) -> None:
+        """As :meth:`set`, for a voltage (V) that must read back within `resolution` (V).
+
+        errors: empties the instrument's error queue, for the message; :meth:`drain_errors` where none is given.
+
+        Raises
+        ------
+        ReadbackError: another voltage reads back.
+        """
+        got = self.set(f"set {channel} to {voltage:g} V", write, read, lambda got: abs(got - voltage) <= resolution)
+        if not abs(got - voltage) <= resolution:
+            said = (self.drain_errors if errors is None else errors)()
+            raise ReadbackError(f"{channel}: set to {voltage:g} V but reads back {got:g} V; errors: {said}")
 
     def write_until(
         self, doing: str, write: Callable[[], object], read: Callable[[], _T], right: Callable[[_T], bool]

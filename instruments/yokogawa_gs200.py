@@ -131,16 +131,13 @@ class YokogawaGs200:
         check_span(voltage, self.voltage_span(channel), f"{self.name}.{channel}")
         self._line.refuse_reboot()
         self._prepare()
-        close = self.voltage_resolution(channel)
-        got = self._line.set(
-            f"set {voltage:g} V",
+        self._line.set_voltage(
+            f"{self.name}.{channel}",
+            voltage,
             lambda: self._line.write(f":SOUR:LEV {voltage:.6E}"),
             lambda: self.voltage(channel),
-            lambda got: abs(got - voltage) <= close,
+            self.voltage_resolution(channel),
         )
-        if not abs(got - voltage) <= close:
-            errors = self._line.drain_errors()
-            raise ReadbackError(f"{self.name}: set to {voltage:g} V but reads back {got:g} V; errors: {errors}")
 
     def voltage(self, channel: str) -> float:
         """Get the programmed voltage (V), from ``SOUR:LEV?``; with the output off it is not at the terminals."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from labthermo.records.journal import Journal, Point
     from labthermo.run import Run
     from labthermo.station import Station
+    from labthermo.study import Studied
     from labthermo.training.loop import Plan
 
 app = typer.Typer(
@@ -405,6 +406,46 @@ def _training(config: StationConfig, task: str, method: str, queries: int) -> Pl
     return Plan(make_task(task, device_channels(config), seed), method, queries, seed)
 
 
+@app.command(epilog="Example: labthermo study examples/sine/study.yaml")
+def study(
+    file: Annotated[Path, typer.Argument(help="the study file", show_default=False)],
+    runs: RunsOption = None,
+) -> None:
+    """How robust a device is once trained: knock-out, noise, drift, mismatch, resolution. Simulated (`model`)."""
+    from labthermo.station import Station
+    from labthermo.study import Studied
+
+    studied = Studied(file)
+    header = {
+        "procedure": "study",
+        "study": {file.name: studied.document.text},
+        "method": studied.study.method,
+        "seed": None,
+        "command": _command(),
+    }
+    _study(studied, Station(studied.config, "model").new_journal(_runs(runs, file), header))
+
+
+def _study(studied: Studied, journal: Journal) -> None:
+    from labthermo.progress import Progress
+
+    folder = journal.folder
+    try:
+        print(f"run {folder.name}", flush=True)
+        with _signals(), Progress(sum(1 for _ in studied.units()), "study: trainings and scores") as bar:
+            studied.execute(journal, bar.step)
+        journal.finish("finished")
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        journal.finish("stopped" if stopped else f"failed: {' '.join(str(error).split())[:500]}")
+        if stopped:
+            print(f"to go on: {_resume_command(folder)}", flush=True)
+        raise
+    finally:
+        journal.close()
+    _conclude(folder, {})
+
+
 @app.command(epilog="Example: labthermo resume 20261123-231502-7f3a --runs lab/runs")
 def resume(
     run: RunName,
@@ -415,7 +456,7 @@ def resume(
     ] = False,
     runs: RunsOption = None,
 ) -> None:
-    """Go on with a procedure or a training that was interrupted, from its journal alone: nothing is asked again.
+    """Go on with an interrupted procedure, training or study, from its journal alone: nothing is asked again.
 
     The instruments are read before anything moves: what differs from the record is printed, and ramped back through
     Guard; after an instrument was switched off and on, only with --rearm.
@@ -443,6 +484,13 @@ def resume(
         if journal.outcome == "finished":
             raise RecordError(f"{run} has finished; `labthermo show {run}` says how")
         station = _station_of(header, Path(scratch))
+        if "study" in header:
+            from labthermo.study import Studied
+
+            ((name, text),) = header["study"].items()
+            (Path(scratch) / name).write_text(text, encoding="utf-8")
+            _study(Studied(Path(scratch) / name, station), journal)
+            return
         opened = _open_station(
             station,
             header["backend"],

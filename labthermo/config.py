@@ -365,6 +365,7 @@ class Hidden(Section):
     parasitic: dict[str, Annotated[float, quantity("ohm", above=0)]] = Field(
         default={}, description="a resistance across an edge of the device file, by the edge's name"
     )
+    knocked_out: tuple[str, ...] = Field(default=(), description="edges of the device file that conduct nothing")
     charge_jumps: tuple[ChargeJump, ...] = Field(default=(), description="backend model only, which counts queries")
 
 
@@ -435,16 +436,17 @@ class StationConfig(Section):
 
     def with_seed(self, seed: int) -> StationConfig:
         """The same station with another simulated sample."""
-        return self._with_simulation(seed=seed)
+        return self.with_simulation(seed=seed)
 
     def as_designed(self) -> StationConfig:
         """The same station with a sample and instruments just as their files and data sheets say: nothing hidden.
 
         Noise and resolution stay: they are known beforehand.
         """
-        return self._with_simulation(mismatch=0.0, hidden=Hidden(), offsets=False, faults=())
+        return self.with_simulation(mismatch=0.0, hidden=Hidden(), offsets=False, faults=())
 
-    def _with_simulation(self, **changes: Any) -> StationConfig:
+    def with_simulation(self, **changes: Any) -> StationConfig:
+        """The same station with these keys of its `simulation` section replaced by checked values."""
         other = self.model_copy(update={"simulation": self.simulation.model_copy(update=changes)})
         other._document = self._document
         return other

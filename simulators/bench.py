@@ -116,6 +116,12 @@ class Bench:
 
     def __init__(self, config: StationConfig, control: bool = False, real_time: bool = False) -> None:
         simulation = config.simulation
+        if simulation.hidden.charge_jumps:
+            raise config.error(
+                ("simulation", "hidden", "charge_jumps"),
+                "come with a query's number, which a bench does not know; use --backend model, or a fault of the kind "
+                "jump on a gate",
+            )
         self._started = time.monotonic() if real_time else None
         self.imperfections = Imperfections(
             noise=not simulation.noiseless, offsets=simulation.offsets, quantisation=simulation.quantisation

@@ -1,7 +1,8 @@
 """The simulated sample itself: what `wire` and `model` hide, and a twin has to find out.
 
 The design, off by `mismatch` in its own parameters (:class:`simulators.mismatch.Mismatch`), and then what no design
-has: crosstalk of gates, levels that follow the leads, warmer electrons, spin, a parasitic resistance, charge jumps.
+has: crosstalk of gates, levels that follow the leads, warmer electrons, spin, a parasitic resistance, cut edges, charge
+jumps.
 """
 
 from __future__ import annotations
@@ -22,6 +23,17 @@ from simulators.processes import Edge
 from simulators.sample import Sample
 
 Floats = NDArray[np.float64]
+
+CONDUCTING = (
+    "conductance",
+    "leak",
+    "gamma_left",
+    "gamma_right",
+    "coupling",
+    "rate",
+    "vmax",
+)  # a current goes with them
+CUT = 1e-9  # what is left of them where an edge is knocked out: a law still needs a number
 
 
 class HiddenTruth:
@@ -53,6 +65,8 @@ class HiddenTruth:
                 base[row] *= 1.0 + hidden.temperature
             elif law is not None and type(law).mismatch[field] == "level":
                 levels[sample.labels[process]].append(row)
+            if field in CONDUCTING and sample.labels[process] in hidden.knocked_out:
+                base[row] *= CUT
         network = _rebuilt(drawn, sample, hidden.spin, hidden.parasitic, base, weights)
         self._networks = [network]
         jumps = sorted(hidden.charge_jumps, key=lambda jump: jump.query)
@@ -79,6 +93,12 @@ def _complaints(sample: Sample, config: StationConfig) -> Iterator[tuple[Keys, s
     for name in hidden.parasitic:
         if name not in edges:
             yield ("parasitic", name), f"no edge {name!r}; {suggest(name, edges)}"
+    fields = {sample.labels[p] for p, field, _ in sample.network.parameters if field in CONDUCTING}
+    for k, name in enumerate(hidden.knocked_out):
+        if name not in edges:
+            yield ("knocked_out", k), f"no edge {name!r}; {suggest(name, edges)}"
+        elif name not in fields:
+            yield ("knocked_out", k), f"the law of {name!r} has no conductance or rate to take away"
     for k, jump in enumerate(hidden.charge_jumps):
         if jump.of not in edges:
             yield ("charge_jumps", k, "of"), f"no edge {jump.of!r}; {suggest(jump.of, edges)}"

@@ -21,7 +21,7 @@ from labthermo.records.journal import Event, Journal
 
 TEMPLATE = "report.html.j2"
 _BACKENDS = {"wire": "wire twin", "model": "model"}
-_DRAWN = ("twin", "progress", "fit", "iv", "control", "parameters", "figure", "table")
+_DRAWN = ("twin", "unit", "progress", "fit", "iv", "control", "parameters", "figure", "table")
 _MEANING = {
     "settled": "came to rest within the tolerance",
     "unsettled": "still moving when the time was up",

@@ -11,6 +11,7 @@ import pytest
 from labthermo.config import StationConfig, load_station
 from labthermo.device import Query, Response
 from labthermo.errors import StationFileError
+from simulators.bench import Bench
 from simulators.conductors import BlockingLevel, Decades
 from simulators.hidden_truth import HiddenTruth, spinful
 from simulators.model_device import build_model_device
@@ -109,6 +110,7 @@ def test_a_jump_in_mid_batch_does_not_depend_on_how_the_batch_is_cut(tmp_path: P
     ("hidden", "complaint"),
     [
         ("parasitic: {dot9: 1 Gohm}", "simulation.hidden.parasitic.dot9: no edge 'dot9'"),
+        ("knocked_out: [dot1, dot9]", "simulation.hidden.knocked_out[1]: no edge 'dot9'"),
         ("charge_jumps: [{of: dots, shift: 1 ueV, query: 3}]", "simulation.hidden.charge_jumps[0].of: no edge 'dots'"),
     ],
 )
@@ -129,3 +131,24 @@ def test_crosstalk_needs_neighbours(tmp_path: Path):
             StationFileError, match=r"crosstalk: ndc_dots\.yaml does not say which gates are neighbours"
         ):
             maker(asked)
+
+
+def test_a_knocked_out_edge_conducts_nothing_and_the_others_go_on(tmp_path: Path):
+    def bent(hidden: str) -> np.ndarray:
+        found = truth(tmp_path, hidden)
+        state = found.steady_state(np.column_stack([INPUTS, np.zeros_like(INPUTS)]))
+        return found.currents(state)
+
+    whole, cut = bent("spin: false"), bent("knocked_out: [dot2]")
+    dots = slice(1, 6)
+    assert np.all(np.abs(cut[:, 2]) < 1e-6 * np.abs(whole[:, dots]).max())
+    others = [1, 3, 4, 5]
+    assert np.all(np.abs(cut[:, others]).sum(axis=1) > np.abs(whole[:, others]).sum(axis=1))  # at a larger bias
+    alone = bent("knocked_out: [dot1, dot2, dot3, dot4, dot5]")
+    assert np.all(np.abs(alone[:, 0]) < 1e-6 * np.abs(whole[:, 0]))
+
+
+def test_a_bench_does_not_ignore_what_it_cannot_do(tmp_path: Path):
+    config = station(tmp_path, "charge_jumps: [{of: dot2, shift: 30 ueV, query: 5}]")
+    with pytest.raises(StationFileError, match=r"charge_jumps: come with a query's number, which a bench does not"):
+        Bench(config)

@@ -1,0 +1,109 @@
+"""`labthermo study`: what it does in which order, that it can be stopped and resumed, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labthermo import Station
+from labthermo.errors import LabThermoError
+from labthermo.records.journal import Journal
+from labthermo.records.report import write_report
+from labthermo.study import Studied, _round
+
+XOR = Path(__file__).parents[3] / "examples" / "xor"
+QUICK = """
+station: crosstalk.yaml
+task: xor
+queries: 100
+seeds: 1
+knock_out: [dot1]
+drift: {levels: 30 ueV, hours: 1, queries: 80}
+dac_bits: [4, 16]
+"""
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    for name in ("crosstalk.yaml", "two_dots.yaml"):
+        (tmp_path / name).write_text((XOR / name).read_text())
+    path = tmp_path / "quick.yaml"
+    path.write_text(QUICK)
+    return path
+
+
+def new_journal(studied: Studied, folder: Path) -> Journal:
+    return Station(studied.config, "model").new_journal(folder, {"procedure": "study"}, folder.name)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def test_a_study_killed_and_resumed_is_the_same_and_shows_what_hurts(quick: Path, tmp_path: Path) -> None:
+    studied = Studied(quick)
+    journal = new_journal(studied, tmp_path / "a")
+
+    def step(remark: str, done: int) -> None:
+        if done == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        studied.execute(journal, step)
+    journal.close()
+    journal = Journal.open(tmp_path / "a" / "a")
+    again: list[str] = []
+    studied._train = lambda *_, **__: again.append("trained") or {}  # type: ignore[method-assign, return-value]
+    studied.execute(journal)  # only the DAC's resolution is left, which trains nothing
+    assert not again
+    units = {(e.detail["unit"]["part"], e.detail["unit"]["at"]): e.detail for e in journal.events("unit")}
+    assert [part for part, _ in units] == ["trained", "knock_out", "drift", "dac_bits", "dac_bits"]
+    trained = units["trained", None]
+    assert trained["rmse"] < 0.05
+    cut = units["knock_out", "dot1"]
+    assert cut["untrained"] > 0.5  # half of the device is gone
+    drifted = units["drift", 1]
+    assert drifted["untrained"] > 2.0 * trained["rmse"]
+    assert drifted["rmse"] < 0.5 * drifted["untrained"]
+    assert drifted["queries"] < trained["queries"] + 20  # it starts from what is known
+    assert units["dac_bits", 4]["rmse"] > 3.0 * units["dac_bits", 16]["rmse"]
+    assert units["dac_bits", 16]["rmse"] == pytest.approx(trained["rmse"], abs=0.005)
+    page = write_report(journal.folder).read_text()
+    assert "it depends most on dot1" in page
+    assert "SIMULATED" in page
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("dot1]", "dot9]", "no edge 'dot9' in two_dots.yaml"),
+        ("seeds: 1", "sedes: 1", "unknown key"),
+        ("task: xor", "task: sine", "needs one input"),
+        ("30 ueV", "30 mV", "drift.levels: '30 mV' is not in eV"),
+        ("station: crosstalk.yaml", "station: none.yaml", "none.yaml"),
+        ("task: xor", "task: xor\nmethod: magic", "no method 'magic'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(quick: Path, old: str, new: str, complaint: str) -> None:
+    quick.write_text(QUICK.replace(old, new))
+    with pytest.raises(LabThermoError) as caught:
+        Studied(quick)
+    text = str(caught.value)
+    assert complaint in text
+    assert "\n" not in text
+
+
+def test_noise_that_is_off_cannot_be_multiplied(quick: Path) -> None:
+    station = quick.parent / "crosstalk.yaml"
+    station.write_text(station.read_text().replace("noise: {y: 260 nV/Hz**0.5}", "noise: off"))
+    quick.write_text(QUICK + "read_noise: [2]\n")
+    with pytest.raises(LabThermoError, match="multiplies the station's noise, and it has none"):
+        Studied(quick)
+
+
+def test_rounding_to_bits_has_both_ends_of_the_range() -> None:
+    assert [_round(v, -1.0, 1.0, 2) for v in (-1.0, -0.5, 0.2, 0.9, 1.0)] == pytest.approx(
+        [-1.0, -1 / 3, 1 / 3, 1.0, 1.0]
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from labthermo.clock import Clock
 from labthermo.config import Settle
 from labthermo.device import Query, Response, Status
 from labthermo.errors import InstrumentError, QueryError
-from labthermo.fluidics import AbsorbanceLine
+from labthermo.fluidics import AbsorbanceLine, RateLine
 from labthermo.instrument import Flag, GateDac, Instrument, Reading
 from labthermo.limits import check_query
 from labthermo.safety.guard import Guard, TripError
@@ -39,8 +39,19 @@ class BenchDevice:
     The short readings that watch it settle are not averaged in.
     """
 
-    def __init__(self, wiring: Wiring, guard: Guard, clock: Clock, settling: Settle, slowest: float = 0.0) -> None:
-        """slowest: the longest time constant, s, that device and amplifiers have by design."""
+    def __init__(
+        self,
+        wiring: Wiring,
+        guard: Guard,
+        clock: Clock,
+        settling: Settle,
+        slowest: float = 0.0,
+        balance: Callable[[str], float] | None = None,
+    ) -> None:
+        """slowest: the longest time constant, s, that device and amplifiers have by design.
+
+        balance: weighs what has come out of a pump since it was weighed last, g.
+        """
         self._channels = wiring.channels
         self._wiring = wiring
         self._guard = guard
@@ -58,6 +69,9 @@ class BenchDevice:
         meters = {id(line.meter): line.meter for line in (*wiring.outputs, *wiring.nodes)}
         self._instruments: tuple[Instrument, ...] = tuple({**self._sources, **meters}.values())
         self._closed = False
+        self._asked: dict[str, float] = {}  # what inputs and knobs were asked last, as far as they are there still
+        self._since = 0.0  # when one of them last moved
+        self._balance = balance
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -108,9 +122,13 @@ class BenchDevice:
         QueryError, LimitError: the query does not fit or leaves the limits; nothing was moved.
         """
         inputs, knobs = check_query(query, self._channels)
+        delays = query.delays(len(inputs))
         names = [c.name for c in self._channels if c.kind == "input"]
         reached: dict[str, float] = {}
-        for row in inputs:
+        for row, delay in zip(inputs, delays, strict=True):
+            asked = {**knobs, **dict(zip(names, map(float, row), strict=True))}
+            parked = query.reset == "park" and not reached
+            still = not parked and all(self._asked.get(name) == value for name, value in asked.items())
             try:
                 if not reached:
                     if query.reset == "park":
@@ -120,9 +138,13 @@ class BenchDevice:
                     reached = {**self._guard.read(rest), **moved}
                 back = self._guard.move(dict(zip(names, map(float, row), strict=True)))
             except TripError:
+                self._asked.clear()
                 yield self._tripped(names)
                 continue
-            yield self._measure(np.array([[back[name] for name in names]]), reached)
+            if not still:
+                self._asked.update(asked)
+                self._since = self._clock.now()
+            yield self._measure(np.array([[back[name] for name in names]]), reached, delay)
 
     def retrace(self, past: Sequence[Point]) -> None:
         """Bring inputs and knobs, through Guard, to where the last of these answered points left them.
@@ -130,11 +152,16 @@ class BenchDevice:
         Nothing moves where they are there still. Else the inputs go, at the last point's knobs, through every turning
         point they went through since the knobs were last moved: a device with a memory may depend on its path.
 
+        After a timed reading the way there is gone again at its own pace, since what is read next depends on it.
+
         Raises
         ------
         LimitError, ReadbackError, TripError: as :meth:`Guard.move`.
         """
         names = [line.channel.name for line in self._wiring.inputs]
+        if past[-1].status is Status.TIMED:
+            self._retrace_in_time(past, names)
+            return
         knobs = past[-1].knobs
         wanted = {**knobs, **dict(zip(names, past[-1].inputs, strict=True))}
         found = self._guard.read()
@@ -152,6 +179,37 @@ class BenchDevice:
         for k in turns:
             self._guard.move(dict(zip(names, map(float, path[k]), strict=True)))
 
+    def _retrace_in_time(self, past: Sequence[Point], names: list[str]) -> None:
+        """From the last reading that was not timed on, or from the beginning, every point for as long as it took."""
+        first = len(past)
+        while first and past[first - 1].status is Status.TIMED:
+            first -= 1
+        for point in past[max(0, first - 1) :]:
+            asked = {**point.knobs_asked, **dict(zip(names, point.inputs_asked, strict=True))}
+            if any(self._asked.get(n) != v for n, v in asked.items()):
+                self._guard.move({**point.knobs, **asked})
+                self._asked.update(asked)
+                self._since = self._clock.now()
+            self._clock.sleep(max(0.0, self._since + point.settle_time - self._clock.now()))
+
+    def weigh(self, pump: str) -> float:
+        """Stop a pump, an input or a knob, and weigh (g) what has come out of it since it was weighed last.
+
+        Raises
+        ------
+        QueryError: there is no such pump. InstrumentError: there is no balance, or the pump does not stop.
+        """
+        lines = (*self._wiring.inputs, *self._wiring.knobs)
+        pumps = [line.channel.name for line in lines if isinstance(line, RateLine)]
+        if pump not in pumps:
+            raise QueryError(f"no pump {pump!r}; there are {', '.join(pumps) or 'none'}")
+        if self._balance is None:
+            raise InstrumentError(f"{pump}: there is no balance to weigh it with")
+        self._guard.move({pump: 0.0})
+        self._asked[pump] = 0.0
+        self._since = self._clock.now()
+        return self._balance(pump)
+
     def take_incidents(self) -> tuple[str, ...]:
         """What went wrong on the lines and was mended since this was last asked."""
         return tuple(each.incidents.popleft() for each in self._instruments for _ in range(len(each.incidents)))
@@ -166,6 +224,7 @@ class BenchDevice:
         ------
         InstrumentError: it was not reached; the message says what failed.
         """
+        self._asked.clear()
         _complain(self._guard.make_safe())
 
     def close(self) -> None:
@@ -176,12 +235,16 @@ class BenchDevice:
                 self._closed = True
                 _complain(failures)
 
-    def _measure(self, inputs: NDArray[np.float64], knobs: dict[str, float]) -> Response:
+    def _measure(self, inputs: NDArray[np.float64], knobs: dict[str, float], delay: float | None) -> Response:
+        """delay: s after the last set-point, at which to read; None: when it has settled."""
         since = self._clock.now()
         rules = self._settling
         status: Status = Status.SETTLED
         waited = 0.0
-        for line in self._wiring.outputs:
+        if delay is not None:
+            self._clock.sleep(max(0.0, self._since + delay - since))
+            status = Status.TIMED
+        for line in self._wiring.outputs if delay is None else ():
             watched = settle(
                 lambda line=line: line.read(line.watching),
                 self._clock,
@@ -196,7 +259,7 @@ class BenchDevice:
             waited = max(waited, watched.time)
             if not watched.settled:
                 status = Status.UNSETTLED
-        if not self._wiring.outputs:  # nothing is watched: wait for what is slow by design
+        if not self._wiring.outputs and delay is None:  # nothing is watched: wait for what is slow by design
             self._clock.sleep(WAIT * self._slowest)
             waited = self._clock.now() - since
         flags: list[Flag] = []
@@ -211,6 +274,8 @@ class BenchDevice:
         with shielded():
             for source in self._sources.values():
                 source.refuse_reboot()  # else what was read may have been read with the source at its defaults
+        if delay is not None:
+            waited = self._clock.now() - self._since
         outputs = [line.channel.name for line in self._wiring.outputs]
         nodes = [line.channel.name for line in self._wiring.nodes]
         return Response(

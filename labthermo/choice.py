@@ -70,7 +70,7 @@ def check(channel: Channel, value: float, asking: str) -> float:
     ------
     ParameterError: it is not.
     """
-    if not channel.minimum <= value <= channel.maximum:
+    if not channel.minimum <= value <= channel.maximum and not (channel.rests and value == 0.0):
         low, high, asked = (format_quantity(v, channel.unit) for v in (channel.minimum, channel.maximum, value))
         raise ParameterError(f"{asking}: {asked} is outside the limits {low} to {high} of {channel.name}; ask for less")
     return value

@@ -27,6 +27,7 @@ class Status(StrEnum):
     COMPLIANCE = "compliance"
     TRIPPED = "tripped"
     ABANDONED = "abandoned"
+    TIMED = "timed"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Query:
         current); None for none. Only a device with current sources there takes one: the `model` backend does.
     reset: where the first input starts from: ``hold`` (from wherever the last one ended) or ``park`` (inputs go to
         zero before the knobs move). Every further input starts where the one before it ended.
+    after: (batch,), ascending, s: each input is read so long after its set-point, whether it has settled or not (status
+        ``timed``); where a row moves nothing, the set-point is the last one that moved something. None: read when
+        it has settled.
     number: the number of the first input of this query within its run (keys the noise of `model`);
         None lets the device count for itself.
     """
@@ -51,6 +55,21 @@ class Query:
     nudge: ArrayLike | None = None
     reset: str = "hold"
     number: int | None = None
+    after: ArrayLike | None = None
+
+    def delays(self, batch: int) -> list[float | None]:
+        """`after` for each of `batch` inputs, s; None for one that is to settle.
+
+        Raises
+        ------
+        QueryError: not one time for each input, or one that is not finite, or negative.
+        """
+        if self.after is None:
+            return [None] * batch
+        after = np.asarray(self.after, dtype=float)
+        if after.shape != (batch,) or not np.isfinite(after).all() or (after < 0.0).any():
+            raise QueryError(f"after has to be {batch} times in s, 0 or more, one for each input; it is {after}")
+        return after.tolist()
 
     def input_array(self, channels: Sequence[Channel]) -> Floats:
         """Inputs as (batch, n_inputs), checked against the device's input channels.
@@ -84,7 +103,7 @@ class Response:
     nodes: (batch, n_nodes), every further readable node.
     sigma: (batch, n_out), standard deviation of each output reading, same unit.
     node_sigma: (batch, n_nodes).
-    settle_time: (batch,), s: from the last set-point to the reading that decided.
+    settle_time: (batch,), s: from the last set-point to the reading that decided, or to a timed one.
     status: (batch,) of :class:`Status`.
     inputs: (batch, n_in), what was read back as set.
     knobs: knob name -> value read back.

@@ -99,6 +99,7 @@ def check_query(
         raise QueryError("this device has no current source at its outputs; leave nudge out")
     if query.reset not in ("hold", "park"):
         raise QueryError(f"reset {query.reset!r} is not known; it is hold or park")
+    query.delays(len(inputs))
     knobs = check_knobs(query.knobs, channels)
     for column, channel in enumerate(columns):
         for value in (inputs[:, column].min(), inputs[:, column].max()):

@@ -103,11 +103,13 @@ class Run:
             if done == batch:
                 return Response.join(answered)
         whole = replace(query, inputs=inputs, nudge=nudge, number=first)
+        after = None if query.after is None else np.asarray(query.after, dtype=float)
         # what is left of an interrupted batch starts where the record ends, whatever the batch started from
         rest = whole
         if done:
             left = None if nudge is None else nudge[done:]
-            rest = replace(whole, inputs=inputs[done:], nudge=left, number=first + done, reset="hold")
+            late = None if after is None else after[done:]
+            rest = replace(whole, inputs=inputs[done:], nudge=left, number=first + done, reset="hold", after=late)
         stream = self._device.stream(rest)
         try:
             for part in stream:
@@ -159,6 +161,31 @@ class Run:
         current = None if reading is None else reading.value if reading.flag == "ok" else math.nan
         self._journal.event("leakage", knob=knob, current=current)
         return current
+
+    def weigh(self, pump: str) -> float:
+        """Stop a pump and weigh (g) what has come out of it since it was weighed last; recorded as an event.
+
+        On a real bench the operator says what the balance shows; a simulated one knows. In a replay, what the record
+        has.
+
+        Raises
+        ------
+        InstrumentError: there is no balance. QueryError: no such pump. RecordError: it could not be recorded.
+        """
+        weigh = getattr(self._device, "weigh", None)
+        if weigh is None:
+            raise InstrumentError("this device has no balance; a pump is weighed on a flow bench")
+        if self._record is not None:
+            known = self._record.event("weight")
+            if known is not None:
+                self._record.weighed()
+                if not hasattr(self._device, "retrace"):
+                    weigh(pump)  # a model has no other memory
+                return known.detail["weight"]
+            self._record.arrive(self._device)
+        weight = float(weigh(pump))
+        self._journal.event("weight", pump=pump, weight=weight)
+        return weight
 
     def close(self) -> None:
         """Park the device and close the journal, in this order, once. What fails in parking is recorded and raised."""

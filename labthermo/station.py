@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from labthermo import plugins
+from labthermo.balance import BenchBalance, ask_operator
 from labthermo.bench_device import BenchDevice
 from labthermo.clock import Clock, RealClock, VirtualClock
 from labthermo.config import Backend, StationConfig, load_station
@@ -249,6 +250,11 @@ class Station:
             "channels": [asdict(channel) for channel in device_channels(self.config)],
             "time_constant": self._slowest,
             "tolerance": self.config.device.settle.tolerance,
+            "light": {
+                name: section.light.model_dump()
+                for name, section in self.config.device.outputs.items()
+                if section.light is not None
+            },
         }
 
     def _open_model(self) -> Device:
@@ -299,7 +305,8 @@ class Station:
         for line in (*wiring.outputs, *wiring.nodes):
             if not isinstance(line, LeadLine):
                 line.prepare()  # meters only: nothing is energised
-        return BenchDevice(wiring, guard, self._clock, config.device.settle, self._slowest)
+        balance = BenchBalance(self.world, config.simulation.seed) if self.world is not None else ask_operator
+        return BenchDevice(wiring, guard, self._clock, config.device.settle, self._slowest, balance)
 
     @cached_property
     def _slowest(self) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from labthermo.device import Device, Query, Response
+from labthermo.device import Device, Query, Response, Status
 from labthermo.errors import RecordError
 from labthermo.records.journal import Event, Journal, Point
 
@@ -50,8 +51,16 @@ class Record:
         self._past += known
         if known and not hasattr(device, "retrace"):
             rows = slice(0, len(known))
+            late = None if query.after is None else np.asarray(query.after)[rows]
             device.query(
-                Query(query.knobs, inputs[rows], None if nudge is None else nudge[rows], query.reset, known[0].number)
+                Query(
+                    query.knobs,
+                    inputs[rows],
+                    None if nudge is None else nudge[rows],
+                    query.reset,
+                    known[0].number,
+                    late,
+                )
             )
         if len(known) < len(inputs):
             self.arrive(device)
@@ -63,6 +72,11 @@ class Record:
         if self._past and not self._points and retrace is not None:
             retrace(self._past)
         self._past = []
+
+    def weighed(self) -> None:
+        """What was pumped until here is in the beaker and off the balance: it is not pumped once more."""
+        if self._past:
+            self._past[-1] = replace(self._past[-1], status=Status.SETTLED, settle_time=0.0)
 
     def event(self, kind: str) -> Event | None:
         """The next event of the record, if it is of this kind: it has happened then, and is not recorded again."""

@@ -31,6 +31,7 @@ _MEANING = {
     "compliance": "a source was limiting its current",
     "tripped": "a protection acted",
     "abandoned": "given up before it was read",
+    "timed": "read at the time that was asked for, at rest or not",
 }
 _SHOWN_EVENTS = 200
 

@@ -25,6 +25,7 @@ from labthermo.records.export import TEXTS, table_of
 from labthermo.records.journal import Journal
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+_LDH = ("buffer=b", "other=100 uL/min")
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "iv_curve": ("sine", ("points=5",)),
     "coulomb_diamonds": ("single_dot", ("gate_points=8", "bias_points=8")),
@@ -33,6 +34,14 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "ndc_map": ("sine", ("gate_points=3", "bias_points=6")),
     "settling_time": ("sine", ("steps=8",)),
     "hysteresis": ("sine", ("points=4", "repeats=2")),
+    "dose_response": ("inhibited_well", ("stock=40 mM", "points=10", "blanks=2")),
+    "progress_curve": ("inhibited_well", ("stock=40 mM", "points=31")),
+    "dilution_scan": ("inhibited_well", ("flows=18 uL/min", "points=8", "paces=2", "dwell=100 s")),
+    "pump_calibration": ("inhibited_well", ("pumps=s", "rates=50 uL/min, 100 uL/min")),
+    "prime_and_purge": ("inhibited_well", ("points=10",)),
+    "activity_assay": ("ldh_one_well", (*_LDH, "substrate=e", "hold=n=16.5 uL/min, u1=20 uL/min", "repeats=2")),
+    "standard_curve": ("ldh_one_well", (*_LDH, "substrate=n", "hold=e=0 uL/min", "stock=2 mM", "points=4")),
+    "blank_and_path": ("ldh_one_well", (*_LDH, "substrate=n", "hold=e=0 uL/min", "stock=2 mM", "repeats=2")),
     "health_check": ("sine", ("gates=p1", "gate_points=3", "bias_points=3", "repeats=4", "load=3.6 Mohm")),
 }
 """Procedure -> example, and parameters that make it small."""

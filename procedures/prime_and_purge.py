@@ -30,7 +30,7 @@ class PrimeAndPurge(Procedure):
 
     volume: Annotated[float, quantity("L", above=0)] = Field(default=300e-6, description="of each line, tubing and tip")
     rate: Rate = Field(default=100e-6 / 60.0, description="of priming; each pump's highest where that is less")
-    buffer: str = Field(default="", description="pump that rinses; default: the first knob")
+    buffer: str = Field(description="pump that rinses")
     rinse: Annotated[float, quantity("L", above=0)] = Field(
         default=2e-3, description="of buffer, five vessels at least"
     )
@@ -73,17 +73,16 @@ class PrimeAndPurge(Procedure):
                )  # fmt: skip
         run.event("table", title="Volumes", columns=["pump", "volume", "time"], rows=rows)
         fifth = self.points // 5
-        last, before = read[-fifth:], read[-2 * fifth : -fifth]
-        error = np.nanmedian(response.sigma, axis=0) * (2.0 / fifth) ** 0.5
-        moves = np.abs(np.nanmean(last, axis=0) - np.nanmean(before, axis=0))
-        clean = bool(np.all(moves <= STILL * error))
-        shown = ", ".join(
-            f"{c.name} {format_quantity(float(v), 'OD', 3)}"
-            for c, v in zip(outputs, np.nanmean(last, axis=0), strict=True)
+        last, before = (
+            np.array([np.mean(part[np.isfinite(part)]) if np.isfinite(part).any() else np.nan for part in rinse.T])
+            for rinse in (read[-fifth:], read[-2 * fifth : -fifth])
         )
-        run.event(self.name, clean=clean, blank=np.nanmean(last, axis=0).tolist(),
+        error = np.nanmedian(response.sigma, axis=0) * (2.0 / fifth) ** 0.5
+        clean = bool(np.all(np.abs(last - before) <= STILL * error))
+        shown = ", ".join(f"{c.name} {format_quantity(float(v), 'OD', 3)}" for c, v in zip(outputs, last, strict=True))
+        run.event(self.name, clean=clean, blank=last.tolist(),
                   message=f"{len(pumps)} lines primed; " + (f"clean, {shown}" if clean else
-                  f"not clean yet: the absorbance still moves ({shown}); rinse with more buffer"))  # fmt: skip
+                  f"not clean yet: it moves or is beyond the range ({shown}); rinse more"))  # fmt: skip
 
     def _plan(self, channels: Sequence[Channel]) -> tuple[list[Channel], Channel]:
         """All pumps, and the one that rinses."""

@@ -67,6 +67,7 @@ class BenchDevice:
         self._sources: dict[int, Instrument] = {id(line.source): line.source for line in lines}
         self._sources |= {id(lead.meter): lead.meter for lead in wiring.leads}
         meters = {id(line.meter): line.meter for line in (*wiring.outputs, *wiring.nodes)}
+        meters |= {id(line.monitor): line.monitor for line in wiring.monitors}
         self._instruments: tuple[Instrument, ...] = tuple({**self._sources, **meters}.values())
         self._closed = False
         self._asked: dict[str, float] = {}  # what inputs and knobs were asked last, as far as they are there still
@@ -137,6 +138,7 @@ class BenchDevice:
                     rest = [line.channel.name for line in self._wiring.knobs if line.channel.name not in moved]
                     reached = {**self._guard.read(rest), **moved}
                 back = self._guard.move(dict(zip(names, map(float, row), strict=True)))
+                surroundings = self._guard.watch()
             except TripError:
                 self._asked.clear()
                 yield self._tripped(names)
@@ -144,7 +146,7 @@ class BenchDevice:
             if not still:
                 self._asked.update(asked)
                 self._since = self._clock.now()
-            yield self._measure(np.array([[back[name] for name in names]]), reached, delay)
+            yield self._measure(np.array([[back[name] for name in names]]), reached, delay, surroundings)
 
     def retrace(self, past: Sequence[Point]) -> None:
         """Bring inputs and knobs, through Guard, to where the last of these answered points left them.
@@ -235,7 +237,13 @@ class BenchDevice:
                 self._closed = True
                 _complain(failures)
 
-    def _measure(self, inputs: NDArray[np.float64], knobs: dict[str, float], delay: float | None) -> Response:
+    def _measure(
+        self,
+        inputs: NDArray[np.float64],
+        knobs: dict[str, float],
+        delay: float | None,
+        surroundings: dict[str, tuple[float, str]],
+    ) -> Response:
         """delay: s after the last set-point, at which to read; None: when it has settled."""
         since = self._clock.now()
         rules = self._settling
@@ -288,6 +296,7 @@ class BenchDevice:
             inputs=inputs,
             knobs=knobs,
             incidents=self.take_incidents(),
+            surroundings=surroundings,
         )
 
     def _sigma(self, line: VoltageLine | AbsorbanceLine | LeadLine) -> float:

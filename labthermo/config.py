@@ -36,6 +36,7 @@ from labthermo.quantity import (
     PositiveSeconds,
     PositiveSlew,
     PositiveVolts,
+    Surroundings,
     Volts,
     format_quantity,
     quantity,
@@ -244,6 +245,23 @@ class KnobSection(Section):
         return {"anyOf": [{"type": "string"}, handler(schema)]}
 
 
+class MonitorSection(Section):
+    """Something about the sample that is watched, such as its temperature: read, and recorded, with every answer."""
+
+    of: Annotated[str, Field(pattern=rf"^{_NAME}\.{_NAME}$", examples=["cryostat.a"])]
+    min: Surroundings | None = Field(default=None, description="below it the interlock trips")
+    max: Surroundings | None = Field(default=None, description="above it the interlock trips")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: Any) -> Any:
+        return {"of": data} if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
 class Limits(Section):
     """What one input or knob may be asked, at the sample."""
 
@@ -329,6 +347,7 @@ class DeviceSection(Section):
     outputs: dict[Name, OutputSection] = Field(default={}, description="may be left out where a node is read")
     nodes: dict[Name, NodeSection] = Field(default={})
     knobs: dict[Name, KnobSection] = Field(default={})
+    monitors: dict[Name, MonitorSection] = Field(default={}, description="what is watched; not on the backend model")
     uncertainty: Fraction = Field(default=0.1, description="how far a sample may be off its network file: twin's prior")
     unknowns: Unknowns = Field(default_factory=Unknowns, description="what the network file does not have at all")
     limits: LimitsSection
@@ -383,6 +402,7 @@ class Simulation(Section):
         default={}, description="density at the sample by output, V/Hz**0.5 or off; off alone silences everything"
     )
     flow_noise: Fraction = Field(default=0.0, description="relative standard deviation of every pump's rate")
+    surroundings: dict[Name, Surroundings] = Field(default={}, description="what monitors find; on the backend wire")
     offsets: StrictBool = Field(default=True, description="static offsets and gain errors of the instruments")
     quantisation: StrictBool = Field(default=True, description="finite resolution of the instruments")
     faults: tuple[AnyFault, ...] = Field(default=(), description="what goes wrong, when; on the backend wire only")
@@ -466,7 +486,15 @@ def load_station(path: str | Path) -> StationConfig:
     document = read_yaml(path)
     config = validate(document, StationConfig)
     config._document = document
-    for check in (_check_addresses, _check_units, _check_sharing, _check_limits, _check_rest, _check_faults):
+    for check in (
+        _check_addresses,
+        _check_units,
+        _check_sharing,
+        _check_monitors,
+        _check_limits,
+        _check_rest,
+        _check_faults,
+    ):
         for keys, complaint in check(config):
             short_form = keys[-1] == "of" and keys not in document.lines
             raise document.error(keys[:-1] if short_form else keys, complaint)
@@ -581,6 +609,22 @@ def _check_sharing(config: StationConfig) -> Complaints:
                 what = f"the terminal {section.at!r} is already held by {clamped[section.at]!r}; use another"
                 yield (*keys, "at"), what
             clamped[section.at] = name
+
+
+def _check_monitors(config: StationConfig) -> Complaints:
+    device, names = config.device, {str(keys[-1]): kind for keys, kind, _ in _bindings(config)}
+    for name, section in device.monitors.items():
+        where = ("device", "monitors", name)
+        instrument = section.of.partition(".")[0]
+        if name in names:
+            yield where, f"{name!r} is also one of the {names[name]}; give each channel its own name"
+        if instrument not in config.instruments:
+            yield (*where, "of"), f"no instrument {instrument!r}; {suggest(instrument, config.instruments)}"
+        if section.min is not None and section.max is not None and section.min >= section.max:
+            yield (*where, "min"), "is not below max; nothing could ever be within"
+    for name in config.simulation.surroundings:
+        if name not in device.monitors:
+            yield ("simulation", "surroundings", name), f"no monitor {name!r}; {suggest(name, device.monitors)}"
 
 
 def _check_limits(config: StationConfig) -> Complaints:

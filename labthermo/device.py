@@ -108,6 +108,7 @@ class Response:
     inputs: (batch, n_in), what was read back as set.
     knobs: knob name -> value read back.
     incidents: what went wrong on the lines to the instruments meanwhile and was mended, one sentence each.
+    surroundings: monitor name -> what it read at the last row, and its unit; NaN where there is no sensor.
     """
 
     outputs: Floats
@@ -119,6 +120,7 @@ class Response:
     inputs: Floats
     knobs: Mapping[str, float]
     incidents: tuple[str, ...] = ()
+    surroundings: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.status)
@@ -147,6 +149,7 @@ class Response:
             status=tuple(s for part in parts for s in part.status),
             knobs=parts[-1].knobs,
             incidents=tuple(incident for part in parts for incident in part.incidents),
+            surroundings=parts[-1].surroundings,
         )
 
 

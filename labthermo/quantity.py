@@ -182,6 +182,7 @@ LEVELS = ("V", "L/s", "OD")
 Level = Annotated[float, any_of(LEVELS)]
 PositiveLevel = Annotated[float, any_of(LEVELS, above=0)]
 PositiveSlew = Annotated[float, any_of(("V/s", "L/s**2"), above=0)]
+Surroundings = Annotated[float, any_of(("K", "Pa"))]
 PositiveVolts = Annotated[float, quantity("V", above=0)]
 PositiveAmperes = Annotated[float, quantity("A", above=0)]
 PositiveSeconds = Annotated[float, quantity("s", above=0)]

@@ -16,6 +16,7 @@ from labthermo.fluidics import AbsorbanceLine, RateLine
 from labthermo.instrument import (
     GateDac,
     Instrument,
+    Monitor,
     PlateReader,
     Reading,
     SourceMeter,
@@ -155,6 +156,29 @@ class VoltageLine:
 
 
 @dataclass(frozen=True)
+class MonitorLine:
+    """What is watched about the sample. low, high: the limits that trip the interlock, in `unit`."""
+
+    name: str
+    monitor: Monitor
+    port: str
+    unit: str
+    low: float
+    high: float
+
+    @property
+    def limits(self) -> str:
+        """What is allowed, in words; empty where everything is."""
+        ends = (("at least", self.low), ("at most", self.high))
+        return " and ".join(f"{word} {format_quantity(end, self.unit)}" for word, end in ends if math.isfinite(end))
+
+    def read(self) -> Reading:
+        """One reading, in `unit`."""
+        with shielded():
+            return self.monitor.read_monitor(self.port)
+
+
+@dataclass(frozen=True)
 class Wiring:
     """All lines of a station, in the device's order."""
 
@@ -162,6 +186,7 @@ class Wiring:
     knobs: tuple[SourceLine | RateLine, ...]
     outputs: tuple[VoltageLine | AbsorbanceLine, ...]
     nodes: tuple[VoltageLine | LeadLine, ...]
+    monitors: tuple[MonitorLine, ...] = ()
 
     @property
     def leads(self) -> tuple[LeadLine, ...]:
@@ -279,6 +304,22 @@ def connect(
         assert section.compliance is not None, "load_station() refuses a current without one"
         return LeadLine(by_name[name], instrument, section.of.channel, section.compliance, section.integration, sign)
 
+    def monitor(name: str) -> MonitorLine:
+        section, where = device.monitors[name], ("device", "monitors", name)
+        of, _, port = section.of.partition(".")
+        instrument = instruments[of]
+        if not isinstance(instrument, Monitor) or port not in instrument.monitor_channels():
+            raise config.error((*where, "of"), f"{of} is no monitor with a channel {port!r}")
+        unit = instrument.monitor_unit(port)
+        for key in ("min", "max"):
+            written = getattr(getattr(section, key), "unit", "")
+            if written not in ("", unit):
+                raise config.error((*where, key), f"is in {written}, but {section.of} is read in {unit}")
+        low = -math.inf if section.min is None else float(section.min)
+        return MonitorLine(
+            name, instrument, port, unit, low, math.inf if section.max is None else float(section.max)
+        )  # fmt: skip
+
     leakage = device.limits.leakage
     if leakage is not None and not isinstance(instruments[leakage.of], GateDac):
         raise config.error(("device", "limits", "leakage", "of"), f"{leakage.of} cannot measure its own leakage")
@@ -287,4 +328,5 @@ def connect(
         knobs=tuple(settable("knobs", name, section) for name, section in device.knobs.items()),
         outputs=tuple(output(name) for name in device.outputs),
         nodes=tuple(node(name) for name in device.nodes),
+        monitors=tuple(monitor(name) for name in device.monitors),
     )

@@ -36,7 +36,7 @@ from simulators.flow_bench import FlowBench
 from simulators.hidden_truth import HiddenTruth
 from simulators.network import Network
 from simulators.network_file import read_network
-from simulators.sample import Chain, Sample, build_sample
+from simulators.sample import Chain, Sample, build_sample, temperatures_of
 from simulators.wire.control import ControlPort
 from simulators.wire.keithley2400 import Keithley2400Personality
 from simulators.wire.keithley2450 import Keithley2450Personality
@@ -132,6 +132,7 @@ class Bench:
         self._sample: Sample = build_sample(config, control)
         self._truth = HiddenTruth(self._sample, config, control).network()
         self._time = 0.0
+        self.temperatures = temperatures_of(config)
         sign = self._sample.sign
         errors = self.random("wiring")
         self._sources: dict[str, _Line] = {}
@@ -269,7 +270,7 @@ class Bench:
         self._note(port, "flow", programmed, actual, programmed)  # nothing here is fed by a pump
 
     def temperature(self, port: str) -> float:
-        return 0.0  # no sensor is plugged in
+        return self.temperatures.get(port, 0.0)  # 0: no sensor is plugged in
 
     def absorbance(self, port: str, wavelength: float) -> float:
         return 0.0  # nothing is in the light

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from labthermo.config import Light, StationConfig
 from labthermo.faults import SampleFault
 from simulators.hidden_truth import HiddenTruth
-from simulators.sample import build_sample
+from simulators.sample import build_sample, temperatures_of
 from simulators.wire.world import Imperfections, LogEntry
 
 Floats = NDArray[np.float64]
@@ -83,6 +83,7 @@ class FlowBench:
             if reading.light is not None and reading.weights is not None
         }
         self._concentrations: Floats = np.zeros(len(self._network.reservoirs))
+        self.temperatures = temperatures_of(config)
         self._clamps: Floats = np.zeros((1, len(self._network.terminals)))
         self._network.relax(self._clamps, [1.0], np.zeros(len(self._network.knobs)))  # compile, or load, now
 
@@ -145,6 +146,9 @@ class FlowBench:
         if feed is not None:
             feed.actual, feed.ends = max(actual, 0.0), self._time + lasts  # nothing is drawn back out of a vessel
             feed.noise = self._draw(port)
+
+    def temperature(self, port: str) -> float:
+        return self.temperatures.get(port, 0.0)  # 0: no sensor is plugged in
 
     def absorbance(self, port: str, wavelength: float) -> float:
         tap = self._taps.get(port)

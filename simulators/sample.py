@@ -296,3 +296,9 @@ def reading_gradients(sample: Sample, network: Network, state: SteadyState, r: i
     if reading.weights is None:
         return network.adjoint(state, None, -network.terminal_weights(reading.at))
     return network.adjoint(state, reading.weights)
+
+
+def temperatures_of(config: StationConfig) -> dict[str, float]:
+    """What the sensors at the station's monitors measure, by port (``cryostat.a``), K."""
+    surroundings = config.simulation.surroundings
+    return {section.of: surroundings[n] for n, section in config.device.monitors.items() if n in surroundings}

@@ -234,7 +234,7 @@ class Journal:
                     self._execute("ROLLBACK")
 
     def append(self, query: Query, response: Response, purpose: str = "train") -> None:
-        """Record the rows of `response` as the answer to `query`, and its incidents as events, in one transaction.
+        """Record the rows of `response` as the answer to `query`; incidents and surroundings are events. All or none.
 
         Rows are numbered from ``query.number``, or from :meth:`last_number` + 1.
 
@@ -272,6 +272,8 @@ class Journal:
                 )
             for incident in response.incidents:
                 self.event("line", message=incident)
+            if response.surroundings:
+                self.event("surroundings", number=first + batch - 1, monitors=response.surroundings)
             self._write("DELETE FROM outcome")
 
     def points(self, purpose: str | None = None, after: int = -1) -> list[Point]:

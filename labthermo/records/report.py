@@ -21,7 +21,7 @@ from labthermo.records.journal import Event, Journal
 
 TEMPLATE = "report.html.j2"
 _BACKENDS = {"wire": "wire twin", "model": "model"}
-_DRAWN = ("twin", "unit", "progress", "fit", "iv", "control", "parameters", "figure", "table")
+_DRAWN = ("twin", "unit", "progress", "fit", "iv", "control", "parameters", "figure", "table", "surroundings")
 _MEANING = {
     "settled": "came to rest within the tolerance",
     "unsettled": "still moving when the time was up",
@@ -189,6 +189,12 @@ def _add_facts(page: Page, journal: Journal) -> None:
         page.facts.append(("Floor without NDC", percent(floor)))
     page.facts.append(("Device queries", f"{journal.queries():,}".replace(",", " ")))
     page.facts.append(("Duration", duration(_seconds(journal))))
+    watched = [e.detail for e in journal.events("surroundings")]
+    for name, (_, unit) in (watched[-1] if watched else {}).get("monitors", {}).items():
+        values = [float(d["monitors"][name][0]) for d in watched if name in d["monitors"]]
+        known = [value for value in values if math.isfinite(value)]
+        span = " to ".join(format_quantity(end(known), unit) for end in (min, max)) if known else "never measured"
+        page.facts.append((name, span))
     page.facts.append(("Outcome", outcome_now(journal.folder, journal.outcome)))
 
 

@@ -72,6 +72,26 @@ class Guard:
         )  # fmt: skip
         return reached
 
+    def watch(self) -> dict[str, tuple[float, str]]:
+        """Read every monitor: name -> value and its unit, NaN where there is nothing to measure it by.
+
+        Raises
+        ------
+        TripError: one is beyond its limits, or has limits and cannot be measured. Then the device was made safe.
+        """
+        found: dict[str, tuple[float, str]] = {}
+        for line in self._wiring.monitors:
+            reading = line.read()
+            value = reading.value if reading.flag == "ok" else math.nan
+            found[line.name] = value, line.unit
+            if line.limits and not line.low <= value <= line.high:
+                state = "cannot be measured" if math.isnan(value) else f"is {format_quantity(value, line.unit)}"
+                self.tripped = f"{line.name} {state}; its limits are {line.limits}"
+                failures = "; ".join(self.make_safe())
+                done = f"the way to the safe state failed ({failures})" if failures else "the device was made safe"
+                raise TripError(f"{self.tripped}; {done}; find out why before re-arming")
+        return found
+
     def energise(self) -> None:
         """Connect every lead at 0 V with its compliance set, and read back, before its output goes on.
 

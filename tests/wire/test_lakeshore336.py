@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from qcodes.instrument_drivers.Lakeshore import LakeshoreModel336
 
 from instruments.lakeshore336 import LakeShore336
 from instruments.transport import open_resource, qcodes_driver
+from labthermo import Query, Station, Status
+from labthermo.bench_device import BenchDevice
 from labthermo.errors import InstrumentError
 from labthermo.instrument import Monitor, VoltageSource
 
@@ -106,3 +109,29 @@ def test_a_wrong_digit_is_not_believed(cryo, bench, monkeypatch):
     monkeypatch.setattr(personality, "handle", lie)
     assert cryo.read_monitor("a").value == 1.5
     assert asked == 3
+
+
+WATCHED = (
+    ("  drain: ", '  cryostat: {driver: lakeshore336, address: "TCPIP0::192.168.8.21::7777::SOCKET"}\n  drain: '),
+    ("\ndevice:\n", "\ndevice:\n  monitors: {bath: {of: cryostat.a, max: 2 K}, shield: cryostat.b}\n"),
+    ("  noise: {y", "  surroundings: {bath: 1.5 K}\n  noise: {y"),
+)
+
+
+def test_a_temperature_is_recorded_with_every_answer_and_trips_at_its_limit(edited, tmp_path):
+    with Station(edited(*WATCHED)) as station:
+        with station.run(tmp_path, {"task": "watch"}) as run:
+            first = run.query(Query(inputs=[[0.001], [0.002]]))
+            station.world.bench.temperatures["cryostat.a"] = 2.5
+            second = run.query(Query(inputs=[[0.0015], [0.001]]))
+            events = [e.detail for e in run.journal.events("surroundings")]
+        assert first.status == (Status.SETTLED, Status.SETTLED)
+        assert first.surroundings["bath"] == (pytest.approx(1.5, rel=1e-3), "K")
+        assert math.isnan(first.surroundings["shield"][0])
+        assert [e["number"] for e in events] == [0, 1]
+        assert second.status == (Status.TRIPPED, Status.TRIPPED)
+        assert isinstance(station.device, BenchDevice)
+        assert re.match(r"bath is 2\.\d+ K; its limits are at most 2 K", str(station.device.guard.tripped))
+        # judged by the Bench's own log: warm was noticed before anything was read, and the input went to zero
+        moves = [e for e in station.world.read_log() if e.channel == "x" and e.quantity == "voltage"]
+        assert moves[-1].at_sample == 0.0

@@ -128,15 +128,17 @@ class BenchDevice:
         reached: dict[str, float] = {}
         for row, delay in zip(inputs, delays, strict=True):
             asked = {**knobs, **dict(zip(names, map(float, row), strict=True))}
-            parked = query.reset == "park" and not reached
+            parked = query.reset == "each" or (query.reset == "park" and not reached)
             still = not parked and all(self._asked.get(name) == value for name, value in asked.items())
             try:
+                if parked:
+                    self._guard.move(dict.fromkeys(names, 0.0))
                 if not reached:
-                    if query.reset == "park":
-                        self._guard.move(dict.fromkeys(names, 0.0))
                     moved = self._guard.move(knobs)
                     rest = [line.channel.name for line in self._wiring.knobs if line.channel.name not in moved]
                     reached = {**self._guard.read(rest), **moved}
+                if query.reset == "each":
+                    self._clock.sleep(WAIT * self._slowest)
                 back = self._guard.move(dict(zip(names, map(float, row), strict=True)))
                 surroundings = self._guard.watch()
             except TripError:

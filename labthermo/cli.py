@@ -357,7 +357,10 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{hours:.1f} h"
 
 
-TASK_HELP = "sine, band_pass, xor, rings, or csv:FILE with columns named after inputs and outputs"
+TASK_HELP = (
+    "sine, band_pass, xor, rings, iris, digits, digits:N (N images to train on), mnist:FOLDER, fashion_mnist:FOLDER, "
+    "or csv:FILE with columns named after inputs and outputs"
+)
 
 
 @app.command(epilog="Example: labthermo train lab/station.yaml --task sine --queries 3000 --seed 1")
@@ -366,6 +369,9 @@ def train(
     task: Annotated[str, typer.Option(help=TASK_HELP)],
     method: Annotated[str, typer.Option(help=f"training method: {', '.join(METHODS)}")] = "calibrated_twin",
     queries: Annotated[int, typer.Option(min=1, help="budget of device queries; scoring does not count")] = 3000,
+    reset: Annotated[
+        str, typer.Option(help="where inputs start from: park (the first from zero), each (every one from zero)")
+    ] = "park",
     backend: BackendOption = None,
     seed: Annotated[
         int | None,
@@ -384,7 +390,7 @@ def train(
 ) -> None:
     """Train the device on a task, score it on points it was not trained on, and write its record and report."""
     opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench, confirmed=confirmed)
-    plan = _training(opened.config, task, method, queries)
+    plan = _training(opened.config, task, method, queries, reset)
     if twin is not None:
         from labthermo.stored_twin import load_twin
 
@@ -395,15 +401,18 @@ def train(
         _conclude(started.journal.folder, summary)
 
 
-def _training(config: StationConfig, task: str, method: str, queries: int) -> Plan:
+def _training(config: StationConfig, task: str, method: str, queries: int, reset: str = "park") -> Plan:
+    from labthermo.errors import ParameterError
     from labthermo.limits import device_channels
     from labthermo.training.loop import Plan
     from labthermo.training.methods import check_method
     from labthermo.training.task import make_task
 
     check_method(method)
+    if reset not in ("park", "each"):
+        raise ParameterError(f"--reset {reset}: where inputs start from is park or each")
     seed = config.simulation.seed
-    return Plan(make_task(task, device_channels(config), seed), method, queries, seed)
+    return Plan(make_task(task, device_channels(config), seed), method, queries, seed, reset=reset)
 
 
 @app.command(epilog="Example: labthermo study examples/sine/study.yaml")
@@ -799,7 +808,9 @@ class _Meter:
         self.bar.__enter__()
 
     def point(self, point: Point) -> None:
-        if self.bar is not None and point.purpose != "score":
+        from labthermo.records.journal import is_counted
+
+        if self.bar is not None and is_counted(point.purpose):
             self.bar.step(done=point.number + 1)
 
     def close(self) -> None:

@@ -41,8 +41,9 @@ class Query:
     nudge: currents injected at the outputs, (batch, n_outputs), or at the outputs and then the nodes that are read,
         (batch, n_outputs + n_nodes), in A, positive where it raises the reading (0 for a node that is a lead's
         current); None for none. Only a device with current sources there takes one: the `model` backend does.
-    reset: where the first input starts from: ``hold`` (from wherever the last one ended) or ``park`` (inputs go to
-        zero before the knobs move). Every further input starts where the one before it ended.
+    reset: where inputs start from. ``hold``: the first from wherever the last one ended; ``park``: inputs go to zero
+        before the knobs move. With either, every further input starts where the one before it ended. ``each``: every
+        input starts from zero, settled: what a device with two states needs to be told one of them; not with `after`.
     after: (batch,), ascending, s: each input is read so long after its set-point, whether it has settled or not (status
         ``timed``); where a row moves nothing, the set-point is the last one that moved something. None: read when
         it has settled.

@@ -90,6 +90,46 @@ def _best_upper_set(below: NDArray[np.bool_], gains: Floats) -> NDArray[np.bool_
 
 
 @dataclass(frozen=True)
+class Drop:
+    """The fall of an answer that should only rise, from inputs `start` to inputs `stop`, no lower in any of them.
+
+    size: in the answer's unit, 0 where it never falls; ratio: over the standard error of the difference; confidence: 0
+    to 1, that it is above 0, with Bonferroni's factor for the pairs it was picked from.
+    """
+
+    start: tuple[float, ...]
+    stop: tuple[float, ...]
+    size: float
+    ratio: float
+    confidence: float
+
+
+def largest_drop(x: ArrayLike, y: ArrayLike, sigma: ArrayLike, increasing: bool = True) -> Drop:
+    """The drop that stands out most from noise; of a falling device (`increasing` false) the rise.
+
+    x: (n,) or (n, n_inputs); y: (n,), NaN where nothing was read; sigma: (n,) or a number, of each answer. Among drops
+    of the same significance, and where sigma is 0, the largest.
+    """
+    ys = np.asarray(y, dtype=float)
+    known = np.isfinite(ys)
+    xs = np.asarray(x, dtype=float).reshape(len(ys), -1)[known]
+    errors = np.broadcast_to(np.asarray(sigma, dtype=float), ys.shape)[known]
+    ys = ys[known] if increasing else -ys[known]
+    below = np.all(xs[:, None, :] <= xs[None, :, :], axis=2) & ~np.eye(len(xs), dtype=bool)
+    falls = np.where(below, ys[:, None] - ys[None, :], 0.0)
+    if not (falls > 0.0).any():
+        return Drop((), (), 0.0, 0.0, 0.0)
+    both = np.hypot(errors[:, None], errors[None, :])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(falls > 0.0, falls / both, 0.0)
+    best = np.flatnonzero(ratios.ravel() == ratios.max())
+    high, low = np.unravel_index(best[np.argmax(falls.ravel()[best])], falls.shape)
+    sure = _confidence(float(falls[high, low]), float(errors[high]), float(errors[low]), int(below.sum()))
+    size, ratio = float(falls[high, low]), float(ratios[high, low])
+    return Drop(tuple(xs[high].tolist()), tuple(xs[low].tolist()), size, ratio, sure)
+
+
+@dataclass(frozen=True)
 class NdcRegion:
     """A stretch of bias where the current falls. start, stop: V; drop: A; confidence: 0 to 1."""
 

@@ -97,9 +97,11 @@ def check_query(
         raise QueryError("a query needs at least one input")
     if query.nudge is not None and not nudged:
         raise QueryError("this device has no current source at its outputs; leave nudge out")
-    if query.reset not in ("hold", "park"):
-        raise QueryError(f"reset {query.reset!r} is not known; it is hold or park")
+    if query.reset not in ("hold", "park", "each"):
+        raise QueryError(f"reset {query.reset!r} is not known; it is hold, park or each")
     query.delays(len(inputs))
+    if query.reset == "each" and query.after is not None:
+        raise QueryError("reset each lets every input settle at zero first; leave it or after out")
     knobs = check_knobs(query.knobs, channels)
     for column, channel in enumerate(columns):
         for value in (inputs[:, column].min(), inputs[:, column].max()):

@@ -109,7 +109,8 @@ class Run:
         if done:
             left = None if nudge is None else nudge[done:]
             late = None if after is None else after[done:]
-            rest = replace(whole, inputs=inputs[done:], nudge=left, number=first + done, reset="hold", after=late)
+            reset = "each" if query.reset == "each" else "hold"
+            rest = replace(whole, inputs=inputs[done:], nudge=left, number=first + done, reset=reset, after=late)
         stream = self._device.stream(rest)
         try:
             for part in stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,19 @@ from numpy.typing import NDArray
 from labthermo.tangent import Tangent
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """How far an input's line moves the level of a conductor, as designed.
+
+    lever: eV/V; touches: whether the line ends at the conductor.
+    """
+
+    input: str
+    conductor: str
+    lever: float
+    touches: bool
 
 
 class Twin(Protocol):
@@ -77,6 +91,10 @@ class Twin(Protocol):
 
     def conductor_curves(self, knobs: Floats, bias: float) -> list[tuple[str, Floats, Floats]]:
         """(label, bias, current) of each nonlinear conductor at these knobs, for biases from 0 to `bias`."""
+        ...
+
+    def couplings(self) -> list[Coupling]:
+        """Every level that an input's own line moves: the design's coupling matrix, without its zeros."""
         ...
 
     def state(self) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class ModelDevice:
         # a charge jump in the middle of a batch: what comes after it goes on from where the rest ended
         for stop in (*self._truth.changes(number, number + len(inputs)), number + len(inputs)):
             self._network = self._truth.network(number + done)
-            reset = query.reset if done == 0 else "hold"
+            reset = query.reset if done == 0 or query.reset == "each" else "hold"
             rows = slice(done, stop - number)
             part = replace(query, inputs=inputs[rows], nudge=None, reset=reset, number=number + done)
             parts.append(self._answer(part, None if nudge is None else nudge[rows]))
@@ -105,15 +105,15 @@ class ModelDevice:
         number = query.number or 0
         streams = [np.random.default_rng([self._seed, 2, number + k]) for k in range(len(inputs))]
         start = self._potentials
-        if query.reset == "park":
+        if query.reset != "hold":
             start = self._settle(np.zeros((1, inputs.shape[1])), values, np.zeros_like(start)).potentials[0]
-        state = self._settle(inputs, values, start, streams, nudge)
+        state = self._settle(inputs, values, start, streams, nudge, carry=query.reset != "each")
         truth = true_readings(sample, self._network, state)
         noise = np.array([stream.standard_normal(truth.shape[1]) for stream in streams])
         readings = self._chain.read(self._errors, truth) + noise * self._sigma
         slowest = self._network.time_constants(state)
         # time for what each input moved to decay below the tolerance; rows know nothing of their batch
-        before = np.vstack([start, state.potentials[:-1]])
+        before = np.vstack([start, state.potentials[:-1]]) if query.reset != "each" else start
         moved = np.abs((state.potentials - before) * self._seen).max(axis=1, initial=0.0)
         decay = np.log(np.maximum(np.e, moved / self._tolerance))
         self._knobs, self._potentials = knobs, state.potentials[-1].copy()
@@ -234,13 +234,14 @@ class ModelDevice:
         start: Floats,
         streams: Sequence[np.random.Generator] = (),
         nudge: Floats | None = None,
+        carry: bool = True,
     ) -> SteadyState:
         """knobs: (1, n), the device's. With `streams`, one a row, every pump's rate has its noise."""
         setting = self._sample.full_knobs(knobs, inputs)
         setting = self._noisy(setting, streams)
         clamped = self._chain.clamps(self._errors, inputs)
         injected = self._sample.injected if nudge is None else self._sample.injected + nudge
-        return self._network.steady_state(clamped, setting, start, injected, carry=True)
+        return self._network.steady_state(clamped, setting, start, injected, carry=carry)
 
     def park(self) -> None:
         if self._stop.knobs == "zero":

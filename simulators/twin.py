@@ -15,6 +15,7 @@ from scipy.optimize import least_squares
 
 from labthermo.config import StationConfig, Unknowns
 from labthermo.tangent import Tangent
+from labthermo.twin import Coupling
 from simulators.mismatch import Mismatch
 from simulators.network import Network
 from simulators.processes import Edge
@@ -188,6 +189,23 @@ class NetworkTwin:
                 (f"{self._sample.labels[p]}, {edge.first} to {edge.second}", volts, alone.currents(state)[:, 0])
             )
         return curves
+
+    def couplings(self) -> list[Coupling]:
+        """Every level that an input's own line moves: by `lead_levers` where it ends there, by `node_levers` else."""
+        sample, found = self._sample, []
+        lines = {
+            sample.network.terminals[t]: n for t, n in zip(sample.input_terminals, sample.inputs, strict=True) if t >= 0
+        }
+        base, spans = sample.network.base, sample.network.parameters
+        for row, (p, field, index) in enumerate(spans):
+            edge = sample.network.processes[p]
+            if not isinstance(edge, Edge) or field not in ("lead_levers", "node_levers") or base[row] == 0.0:
+                continue
+            ends = (edge.first, edge.second) if field == "lead_levers" else edge.reads
+            node = ends[int(index)]
+            if node in lines:
+                found.append(Coupling(lines[node], sample.labels[p], float(base[row]), field == "lead_levers"))
+        return found
 
     def _evaluate(self, point: Floats, knobs: Floats, inputs: Floats, start: Floats | None):
         z, e = point[: self._n], point[self._n :]

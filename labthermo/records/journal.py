@@ -29,8 +29,8 @@ from labthermo.records.owner import Owner, Ownership, owner_of
 FILE = "journal.sqlite"
 LOCK = "journal.lock"
 BACKENDS = ("real", "wire", "model")
-UNCOUNTED = ("score",)
-"""Purposes of points that are no device queries of a budget: scoring on the hold-out grid."""
+UNCOUNTED = ("score", "evidence")  # the first word of a purpose
+"""Of points that are no device queries of a budget: scoring on the hold-out grid, and what is asked for evidence."""
 
 _APPLICATION = 0x6C746A31  # "ltj1", in the file's own header
 _VERSION = 1
@@ -76,7 +76,7 @@ class Point:
     knobs_asked, knobs: knob name -> value asked, and value read back.
     inputs_asked, inputs: in the order of the device's input channels.
     nudge: currents injected at the outputs, in A; None for none.
-    reset: where the input started from: ``hold`` or ``park``.
+    reset: where the input started from: ``hold``, ``park`` or ``each``.
     outputs, sigma: readings and their standard deviations, in the order of the output channels.
     nodes, node_sigma: the same for every further node.
     settle_time: s; NaN where nothing settled.
@@ -323,8 +323,8 @@ class Journal:
         return self._read(f"SELECT count(*) FROM points WHERE {where}", values)[0][0]
 
     def queries(self) -> int:
-        """How many device queries were made: all points but those that only score."""
-        return sum(number for purpose, number in self.purposes().items() if purpose not in UNCOUNTED)
+        """How many device queries were made: all points but those that only score, or are asked for evidence."""
+        return sum(number for purpose, number in self.purposes().items() if is_counted(purpose))
 
     def purposes(self) -> dict[str, int]:
         """Purpose -> number of points, most frequent first."""
@@ -489,6 +489,11 @@ def _complete(header: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         raise RecordError(f"run {folder.name}: header says simulated={header['simulated']} with backend {backend}")
     created = datetime.now(UTC).isoformat(timespec="milliseconds")
     return {"created": created, **header, "simulated": simulated}
+
+
+def is_counted(purpose: str) -> bool:
+    """Whether points of this purpose are device queries of a budget."""
+    return purpose.split(" ")[0] not in UNCOUNTED
 
 
 def _encode(value: Any, what: str) -> str:

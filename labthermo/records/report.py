@@ -21,7 +21,19 @@ from labthermo.records.journal import Event, Journal
 
 TEMPLATE = "report.html.j2"
 _BACKENDS = {"wire": "wire twin", "model": "model"}
-_DRAWN = ("twin", "unit", "progress", "fit", "iv", "control", "parameters", "figure", "table", "surroundings")
+_DRAWN = (
+    "twin",
+    "unit",
+    "progress",
+    "fit",
+    "evidence",
+    "iv",
+    "control",
+    "parameters",
+    "figure",
+    "table",
+    "surroundings",
+)
 _MEANING = {
     "settled": "came to rest within the tolerance",
     "unsettled": "still moving when the time was up",
@@ -34,6 +46,8 @@ _MEANING = {
     "timed": "read at the time that was asked for, at rest or not",
 }
 _SHOWN_EVENTS = 200
+_SHOWN_OUTPUTS = 4
+_ORDERS = {"up": "upwards, as scored", "down": "downwards", "random": "in random order"}
 
 
 @dataclass
@@ -65,6 +79,8 @@ class Page:
     sentences: list[str] = field(default_factory=list)
     errors: list[tuple[str, str, str]] = field(default_factory=list)
     fits: list[Figure] = field(default_factory=list)
+    evidence: list[Figure | Table] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     findings: list[Figure | Table] = field(default_factory=list)
     progress: list[Figure] = field(default_factory=list)
     ivs: list[Figure] = field(default_factory=list)
@@ -127,6 +143,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
             kind: header.get(kind),
             "method": header.get("method"),
             "seed": header.get("seed"),
+            **_memory(journal),
             "queries": journal.queries(),
             "rmse": newest_rmse(journal),
             "floor": _newest_floor(journal),
@@ -156,6 +173,7 @@ def _page(journal: Journal) -> Page:
     parts: list[tuple[str, Callable[[], None]]] = [
         ("fit", lambda: _add_fits(page, journal.events("fit"), units)),
         ("control", lambda: _add_control(page, journal.events("control"))),
+        ("evidence", lambda: _add_evidence(page, journal, units)),
         ("progress", lambda: _add_progress(page, journal)),
         ("iv", lambda: _add_ivs(page, journal.events("iv"))),
         ("parameters", lambda: _add_parameters(page, journal.events("parameters"))),
@@ -200,16 +218,18 @@ def _add_facts(page: Page, journal: Journal) -> None:
 
 def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> None:
     newest = {str(e.detail.get("output")): e.detail for e in events}
-    for name, fit in newest.items():
+    for name, fit in list(newest.items())[:_SHOWN_OUTPUTS]:
         several = np.ndim(fit["inputs"]) == 2 and np.shape(fit["inputs"])[1] > 1
         svg = figures.fit(fit, units)
         caption = f"{name}: measured against the target, on the hold-out grid. "
         caption += "Points on the diagonal are exact answers. " if several else ""
-        caption += "Grey is the best monotone answer: all that a device without NDC could give."
+        if fit.get("monotone") is not None:
+            caption += "Grey is the best monotone answer: all that a device without NDC could give."
         page.fits.append(Figure(svg, caption))
         rmse, floor = _number(fit.get("rmse")), _number(fit.get("floor"))
-        if rmse is not None:
-            what = "The trained device" if len(newest) == 1 else f"The trained device, output {name},"
+        together = len(newest) > 1 and _number(fit.get("accuracy")) is not None  # compared: one error for all
+        if rmse is not None and not (together and page.errors):
+            what = "The trained device" if len(newest) == 1 or together else f"The trained device, output {name},"
             sentence = f"{what} follows its target to {percent(rmse)} of the amplitude (root mean square error)."
             if floor is not None:
                 verdict = "beats" if rmse < floor else "does not beat"
@@ -218,9 +238,15 @@ def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> 
                     f" best answer that only rises is off by {percent(floor)}: this device {verdict} that floor."
                 )
             page.sentences.append(sentence)
-            page.errors.append((f"Trained device, {name}", percent(rmse), "" if floor is None else percent(floor)))
+            page.errors.append((what.rstrip(","), percent(rmse), "" if floor is None else percent(floor)))
     classified = next(iter(newest.values()), {})
     accuracy, bound = _number(classified.get("accuracy")), _number(classified.get("floor_accuracy"))
+    if classified.get("read_out"):
+        page.sentences.append(
+            "Reservoir computing: the device was left as it is, and a linear read-out of all its readings was trained, "
+            "with weights of either sign. Such a read-out passes a monotone floor behind a monotone device too: this "
+            "is no evidence for NDC."
+        )
     if accuracy is not None:
         best = "" if bound is None else f"; the best answer that only rises, with any threshold, {percent(bound)}"
         page.sentences.append(f"It puts {percent(accuracy)} of the points into their class{best}.")
@@ -240,6 +266,76 @@ def _add_control(page: Page, events: Sequence[Event]) -> None:
         page.errors.append(
             (f"Same network, NDC off ({source})", percent(rmse), "" if floor is None else percent(floor))
         )
+
+
+def _add_evidence(page: Page, journal: Journal, units: Mapping[str, str]) -> None:
+    """The newest evidence: scans in three orders beside floor and ablation, I-V, memory, couplings, loopholes."""
+    events, fits, controls = (journal.events(kind) for kind in ("evidence", "fit", "control"))
+    if not events or not fits:
+        return
+    detail, fit = events[-1].detail, fits[-1].detail
+    start = "every input from zero" if detail["policy"] == "each" else "each input from where the one before it ended"
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
+        shares = [_number(row.get(name)) for name in ("rmse", "accuracy", "drop")]
+        ratio, sure = _number(row.get("ratio")), _number(row.get("confidence"))
+        rest = ["" if ratio is None else f"{ratio:.1f}", "" if sure is None else percent(sure)]
+        return ["" if share is None else percent(share) for share in shares] + rest
+
+    rows = [[f"the device, inputs {_ORDERS[row['order']]}", *cells(row)] for row in detail["scans"]]
+    if controls:
+        rows.append(["the same design with NDC off, on a twin", *cells(controls[-1].detail)])
+    floors = {"rmse": fit.get("floor"), "accuracy": fit.get("floor_accuracy"), "drop": 0.0}
+    rows.append(["the best monotone answer: the floor", *cells(floors)])
+    columns = ["", "error / amplitude", "right", "largest drop / amplitude", "over its standard error", "confidence"]
+    page.evidence.append(Table(f"Scans of the scored inputs, {start}", columns, rows))
+    name_in, name_out = str(fit["input"]), str(fit["output"])
+    memory = detail["memory"]
+    if memory["spans"]:
+        word = "bistable" if memory["bistable"] else "not the same up and down (a lag or a drift, not two states)"
+        unit = units.get(name_in.split(", ")[0], "")
+        joint = " to " if ", " not in name_in else " with "
+        places = [joint.join(format_quantity(v, unit) for v in span) for span in memory["spans"][:_SHOWN_OUTPUTS]]
+        left = len(memory["spans"]) - len(places)
+        size = format_quantity(memory["largest"], units.get(name_out, ""), 3)
+        page.warnings.append(
+            f"The device is {word} at {name_in} = {'; '.join(places)}{f' and {left} more' if left else ''}: the answer "
+            f"depends on the way there by up to {size}, and so does the score. "
+            "Declare where inputs start from (--reset each) and train again."
+        )
+    for name, verdict, why in detail["loopholes"]:
+        if verdict == "YES":
+            page.warnings.append(f"Loophole: {name} ({why}). A score below the floor is then no evidence for NDC.")
+    if detail["iv"]:
+        page.evidence += _measured_curves(detail["iv"])
+    if detail["couplings"]:
+        touched = [[c, i, f"{lever:g}", "yes" if ends else "NO"] for i, c, lever, ends in detail["couplings"]]
+        columns = ["conductor", "input", "eV/V", "the input's line ends there"]
+        page.evidence.append(Table("Coupling matrix as designed: what inputs do to levels", columns, touched))
+    page.evidence.append(Table("Ways for a monotone device to pass the floor", ["", "found", ""], detail["loopholes"]))
+
+
+def _measured_curves(found: Mapping[str, Any]) -> list[Figure | Table]:
+    """The I-V curve in both directions, and its regions of NDC."""
+    curves, rows, spans = [], [], []
+    for curve in found["curves"]:
+        wide = [1.96 * s for s in curve["sigma"]]
+        curves.append({"label": curve["direction"], "x": curve["voltage"], "y": curve["current"], "sigma": wide})
+        for start, stop, drop, sure in curve["regions"]:
+            spans.append((start, stop))
+            ends = [format_quantity(v, "V", 3) for v in (start, stop)]
+            rows.append([curve["direction"], *ends, format_quantity(drop, "A", 3), percent(sure)])
+    event = {"curves": curves, "spans": spans, "x_name": f"{found['from']} less {found['to']}", "x_unit": "V"}
+    svg = figures.curves({**event, "y_name": f"current into {found['lead']}", "y_unit": "A"})
+    caption = (
+        f"Measured with the scored inputs, up and down, bars of 95 %: the current through what lies between "
+        f"{found['from']} and {found['to']}, over the voltage across it (the input's less the output's: the load line "
+        "is taken off). Shaded: negative differential conductance."
+    )
+    if not rows:
+        return [Figure(svg, f"{caption} None was found.")]
+    columns = ["inputs", "from", "to", "drop", "confidence"]
+    return [Figure(svg, caption), Table("Negative differential conductance as measured", columns, rows)]
 
 
 def _add_progress(page: Page, journal: Journal) -> None:
@@ -358,6 +454,15 @@ def _units(header: Mapping[str, Any]) -> dict[str, str]:
 def _newest_floor(journal: Journal) -> float | None:
     floors = [_number(e.detail.get("floor")) for e in journal.events("fit")]
     return next((f for f in reversed(floors) if f is not None), None)
+
+
+def _memory(journal: Journal) -> dict[str, Any]:
+    """Where a trained device was found with two states, by the input's name; nothing where it was not looked for."""
+    events = journal.events("evidence")
+    if not events:
+        return {}
+    memory = events[-1].detail["memory"]
+    return {"bistable": memory["spans"] if memory["bistable"] else []}
 
 
 def _seconds(journal: Journal) -> float:

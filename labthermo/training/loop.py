@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labthermo.device import Query, Response, Status, channels_of
-from labthermo.expressivity import find_ndc
-from labthermo.records.journal import Journal
+from labthermo.expressivity import find_ndc, largest_drop
+from labthermo.records.journal import Journal, is_counted
 from labthermo.records.replay import as_response
 from labthermo.run import Run
 from labthermo.training.calibrated_twin import CalibratedTwin
+from labthermo.training.claim import ORDERS, order_of, weigh
 from labthermo.training.methods import Material, make_trainer
 from labthermo.training.task import Task
 from labthermo.training.trainer import Ask
 from labthermo.twin import Twin
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Plan:
     """What a training is: enough, with the station's files, to start it again from its journal.
 
     start: a stored twin (:class:`labthermo.stored_twin.StoredTwin`, as a mapping) to start from; None: from the design.
+    reset: where inputs start from, ``park`` or ``each`` (see :class:`Query`), in every batch and in the score.
     """
 
     task: Task
@@ -32,6 +37,7 @@ class Plan:
     budget: int
     seed: int
     start: Mapping[str, Any] | None = None
+    reset: str = "park"
 
     def header(self) -> dict[str, Any]:
         """For the journal's header, JSON-able."""
@@ -41,6 +47,7 @@ class Plan:
             "budget": self.budget,
             "seed": self.seed,
             "start": self.start,
+            "reset": self.reset,
             "task_data": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.task).items()},
         }
 
@@ -50,7 +57,9 @@ class Plan:
         data: dict[str, Any] = {
             k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in header["task_data"].items()
         }
-        return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]), header.get("start"))
+        reset = header.get("reset", "park")  # runs before 0.1.0 had no other
+        start = header.get("start")
+        return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]), start, reset)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def train(
         if told + 1 + len(np.asarray(ask.query.inputs)) > plan.budget:
             reason = f"the budget of {plan.budget} device queries is spent"
             break
-        response = _complete(run, ask, told)
+        response = _complete(run, ask, told, plan.reset)
         if any(s is Status.TRIPPED for s in response.status):
             reason = "an interlock has tripped"
             break
@@ -115,15 +124,44 @@ def train(
                 )
         tell(ask.phase, journal.queries(), None if progress is None else progress.rmse)
     tell("scoring", journal.queries(), None)
-    knobs = trainer.result()
-    rmse, accuracy = (None, None) if reason == "an interlock has tripped" else _score(run, plan.task, knobs)
-    _describe(run, plan, twin, control_twin, knobs)
+    knobs, read_out = trainer.result(), getattr(trainer, "read_out", None)  # only a reservoir's trainer has one
+    task = plan.task
+    rmse = accuracy = floor = bound = None
+    if reason != "an interlock has tripped":
+        response = _scan(run, plan, knobs, "score", "up")
+        rmse, accuracy = _score(run, task, response, read_out)
+        if read_out is None and task.targets.shape[1] == 1:
+            tell("asking for evidence", journal.queries(), None)
+            scans = {"up": response}
+            for kind in ORDERS[1:]:
+                scans[kind] = _scan(run, plan, knobs, f"evidence {kind}", kind)
+            tolerance = float(journal.header.get("tolerance") or 0.0)
+            couplings = twin.couplings()
+            run.event("evidence", **weigh(task, run.device.channels, scans, tolerance, couplings, plan.reset))
+    if read_out is None:  # what a digital layer behind the device makes of it has no floor
+        floor, bound = task.floor(), task.floor_accuracy()
+    if task.targets.shape[1] == 1 and read_out is None:
+        _describe(run, plan, twin, control_twin, knobs)
+    elif task.classes and task.targets.shape[1] > 1:
+        _compare(run, plan)
     run.event("end", reason=reason, knobs=knobs)
-    return Outcome(rmse, plan.task.floor(), accuracy, plan.task.floor_accuracy(), reason)
+    return Outcome(rmse, floor, accuracy, bound, reason)
 
 
-def _complete(run: Run, ask: Ask, told: int) -> Response:
+def _scan(run: Run, plan: Plan, knobs: Mapping[str, float], purpose: str, kind: str) -> Response:
+    """Ask the hold-out grid (not counted) in this order; the answers with their rows as the task lists them."""
+    order = order_of(kind, len(plan.task.score_inputs), plan.seed)
+    query = Query(knobs=knobs, inputs=plan.task.score_inputs[order])
+    found = _complete(run, Ask(-1, query, purpose), _last_training(run.journal), plan.reset)
+    back = np.argsort(order)
+    names = ("outputs", "nodes", "sigma", "node_sigma", "settle_time", "inputs")
+    status = tuple(found.status[k] for k in back)
+    return replace(found, status=status, **{name: getattr(found, name)[back] for name in names})
+
+
+def _complete(run: Run, ask: Ask, told: int, reset: str) -> Response:
     """The whole answer to an ask: what the journal already has of it, then the rest from the device."""
+    ask = replace(ask, query=replace(ask.query, reset=reset))
     before = [p for p in run.journal.points(after=told) if p.purpose == ask.phase]
     inputs = np.asarray(ask.query.inputs)
     parts = [as_response(before)] if before else []
@@ -134,20 +172,21 @@ def _complete(run: Run, ask: Ask, told: int) -> Response:
     return Response.join(parts)
 
 
-def _score(run: Run, task: Task, knobs: Mapping[str, float]) -> tuple[float | None, float | None]:
-    """Ask the hold-out grid (not counted) and record the fit; RMSE and accuracy.
+def _score(
+    run: Run, task: Task, response: Response, read_out: Callable[[Response], Floats] | None
+) -> tuple[float | None, float | None]:
+    """Record the fit on the hold-out grid; RMSE and accuracy.
 
-    NaN readings count as the worst of the range, and as wrong.
+    NaN readings count as the worst of the range, and as wrong. read_out: of a reservoir, from all readings.
     """
-    query = Query(knobs=knobs, inputs=task.score_inputs, reset="park")
-    response = _complete(run, Ask(-1, query, "score"), _last_training(run.journal))
-    outputs = response.outputs
+    outputs = response.outputs if read_out is None else read_out(response)
     missing = ~np.isfinite(outputs)
     if missing.all():
         return None, None
     worst = task.score_targets + task.amplitude * 2.0
     rmse, accuracy = task.score(np.where(missing, worst, outputs)), task.accuracy(outputs)
-    fit = task.floor_fit()
+    bare = read_out is None
+    floor, bound, fit = (task.floor(), task.floor_accuracy(), task.floor_fit()) if bare else (None, None, None)
     channels = run.device.channels
     for k, output in enumerate(c for c in channels if c.kind == "output"):
         run.event(
@@ -157,19 +196,30 @@ def _score(run: Run, task: Task, knobs: Mapping[str, float]) -> tuple[float | No
             inputs=task.score_inputs.tolist(),
             target=task.score_targets[:, k].tolist(),
             measured=outputs[:, k].tolist(),
-            sigma=response.sigma[:, k].tolist(),
+            sigma=response.sigma[:, k].tolist() if read_out is None else None,
             monotone=None if fit is None else fit.tolist(),
             amplitude=task.amplitude,
             rmse=rmse,
-            floor=task.floor(),
+            floor=floor,
             accuracy=accuracy,
-            floor_accuracy=task.floor_accuracy(),
+            floor_accuracy=bound,
+            read_out=read_out is not None,
         )
     return rmse, accuracy
 
 
+def _compare(run: Run, plan: Plan) -> None:
+    """What a computer makes of a data set on the same split, for the report."""
+    from labthermo.training.datasets import baselines
+
+    found = baselines(plan.task, plan.seed)
+    rows = [[name, f"{100 * share:.1f} %"] for name, share in found.items()]
+    run.event("table", title="Without the device, on the same inputs and split", columns=["", "right"], rows=rows)
+    run.event("baselines", accuracy=found)
+
+
 def _last_training(journal: Journal) -> int:
-    return max((p.number for p in journal.points() if p.purpose != "score"), default=-1)
+    return max((p.number for p in journal.points() if is_counted(p.purpose)), default=-1)
 
 
 def _describe(run: Run, plan: Plan, twin: Twin, control_twin: Callable[[], Twin], knobs: Mapping[str, float]) -> None:
@@ -195,8 +245,10 @@ def _describe(run: Run, plan: Plan, twin: Twin, control_twin: Callable[[], Twin]
         answer = ablated.respond(np.tile(best, (len(plan.task.score_inputs), 1)), plan.task.score_inputs)
         answer = answer[:, : plan.task.score_targets.shape[1]]
         source = "a twin of the NDC-off sample as designed, with the same knobs, trained without device queries"
+        drop = largest_drop(plan.task.score_inputs, answer[:, 0], 0.0, plan.task.increasing)
         run.event(
             "control",
+            drop=drop.size / plan.task.amplitude,
             rmse=plan.task.score(answer),
             floor=plan.task.floor(),
             accuracy=plan.task.accuracy(answer),

@@ -152,6 +152,13 @@ def _nelder_mead(m: Material) -> Trainer:
     return _several(m, lambda space, start, seed: NelderMead(space, m.task, start, seed))
 
 
+def _reservoir(m: Material) -> Trainer:
+    from labthermo.training.knob_space import KnobSpace
+    from labthermo.training.reservoir import Reservoir
+
+    return Reservoir(KnobSpace(m.device.channels), m.task, m.seed)
+
+
 METHODS: dict[str, Method] = {
     "calibrated_twin": Method("a twin re-fitted from every node: fewest queries", _calibrated_twin),
     "physics_aware": Method("the designed model's derivatives at measured nodes, no re-fit", _physics_aware),
@@ -161,5 +168,6 @@ METHODS: dict[str, Method] = {
     "spsa": Method("two measurements a step, no model", _spsa),
     "cma_es": Method("evolution, no model; needs large budgets", _cma_es),
     "nelder_mead": Method("a simplex, no model; for few knobs", _nelder_mead),
+    "reservoir": Method("random knobs, a linear read-out is trained: never evidence for NDC", _reservoir),
     "adjoint": Method("the true device's own gradient, backend model only: a yardstick", _adjoint),
 }

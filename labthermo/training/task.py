@@ -97,7 +97,8 @@ def _rmse(a: Floats, b: Floats) -> float:
 
 
 def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
-    """A task by name: one of TASKS, or ``csv:FILE``.
+    """A task by name: one of TASKS, ``csv:FILE``, or a data set of :mod:`labthermo.training.datasets`: ``iris``,
+    ``digits``, ``digits:N`` (N images to train on), ``mnist:FOLDER``, ``fashion_mnist:FOLDER``.
 
     Raises
     ------
@@ -105,11 +106,27 @@ def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
     """
     if text in TASKS:
         return TASKS[text](channels)
-    if text == "csv:":
-        raise TaskError("the task csv: needs a file; write csv:FILE")
-    if text.startswith("csv:"):
-        return from_csv(Path(text.removeprefix("csv:")), channels, seed)
-    raise TaskError(f"no task {text!r}; there are {', '.join(TASKS)} and csv:FILE")
+    kind, _, rest = text.partition(":")
+    if kind in ("csv", "mnist", "fashion_mnist"):
+        if not rest:
+            what = "file; write csv:FILE" if kind == "csv" else f"folder; write {kind}:FOLDER"
+            raise TaskError(f"the task {kind}: needs a {what}")
+        if kind == "csv":
+            return from_csv(Path(rest), channels, seed)
+    from labthermo.training import datasets
+
+    if kind in ("mnist", "fashion_mnist"):
+        return datasets.from_idx(kind, Path(rest), channels, seed)
+    if text == "iris":
+        return datasets.iris(channels, seed)
+    if text == "digits":
+        return datasets.digits(channels, seed)
+    if kind == "digits" and rest.isdecimal():
+        return datasets.digits(channels, seed, int(rest))
+    raise TaskError(
+        f"no task {text!r}; there are {', '.join(TASKS)}, csv:FILE, iris, digits, digits:N, mnist:FOLDER and "
+        "fashion_mnist:FOLDER"
+    )
 
 
 def sine(channels: Sequence[Channel]) -> Task:
@@ -119,12 +136,12 @@ def sine(channels: Sequence[Channel]) -> Task:
     on 33 points, scored on 201 with end points, where a non-decreasing device can do no better than 0.705.
     """
     x, y = _single(channels, "input"), _single(channels, "output")
-    y0, y1 = _window(y)
+    y0, y1 = window(y)
 
     def grid(n: int) -> tuple[Floats, Floats]:
         part = np.linspace(0.0, 1.0, n)
         wave = np.sin(2.0 * np.pi * part)
-        return _across(x, part)[:, None], ((y0 + y1) / 2.0 + (y1 - y0) / 2.0 * wave)[:, None]
+        return across(x, part)[:, None], ((y0 + y1) / 2.0 + (y1 - y0) / 2.0 * wave)[:, None]
 
     inputs, targets = grid(33)
     score_inputs, score_targets = grid(201)
@@ -138,11 +155,11 @@ def band_pass(channels: Sequence[Channel]) -> Task:
     device can do no better than 0.816 of half the swing and 66.7 % right.
     """
     x, y = _single(channels, "input"), _single(channels, "output")
-    low, high = _window(y)
+    low, high = window(y)
 
     def grid(part: Floats) -> tuple[Floats, Floats]:
         inside = np.abs(part - 0.5) < 1.0 / 6.0
-        return _across(x, part)[:, None], np.where(inside, high, low)[:, None]
+        return across(x, part)[:, None], np.where(inside, high, low)[:, None]
 
     inputs, targets = grid(np.arange(0.5, 36.0) / 36.0)
     score_inputs, score_targets = grid(np.linspace(0.0, 1.0, 201))
@@ -160,14 +177,14 @@ def rings(channels: Sequence[Channel]) -> Task:
     A classification. Trained on both edges of each ring at 8 angles, scored at 24 others on three radii of each.
     """
     inputs, y = _two_inputs(channels), _single(channels, "output")
-    low, high = _window(y)
+    low, high = window(y)
 
     def grid(radii: int, angles: int) -> tuple[Floats, Floats]:
         turns = 2.0 * np.pi * (np.arange(angles) + 0.25) / angles
         at = np.array([[r, t] for t in turns for ring in RINGS for r in np.linspace(*ring, radii)])
         parts = 0.5 + 0.5 * at[:, :1] * np.column_stack([np.cos(at[:, 1]), np.sin(at[:, 1])])
         inside = at[:, 0] < RINGS[1][0]
-        points = np.column_stack([_across(c, p) for c, p in zip(inputs, parts.T, strict=True)])
+        points = np.column_stack([across(c, p) for c, p in zip(inputs, parts.T, strict=True)])
         return points, np.where(inside, high, low)[:, None]
 
     points, targets = grid(2, 8)
@@ -184,7 +201,7 @@ def xor(channels: Sequence[Channel]) -> Task:
     non-decreasing device can do no better than 0.816 of half the swing (training.md, section 1).
     """
     inputs, y = _two_inputs(channels), _single(channels, "output")
-    ends, (low, high) = [_window(c) for c in inputs], _window(y)
+    ends, (low, high) = [window(c) for c in inputs], window(y)
     corners = [(0, 0), (0, 1), (1, 1), (1, 0)] * 4
     grid = np.array([[ends[0][a], ends[1][b]] for a, b in corners])
     targets = np.array([[high if a != b else low] for a, b in corners])
@@ -275,13 +292,19 @@ def _two_inputs(channels: Sequence[Channel]) -> list[Channel]:
     return inputs
 
 
-def _across(channel: Channel, part: Floats) -> Floats:
+def across(channel: Channel, part: Floats) -> Floats:
     """Where a share 0..1 of the channel's window lies, in equal steps or equal ratios as its spacing says."""
-    low, high = _window(channel)
+    low, high = window(channel)
     return low * (high / low) ** part if channel.spacing == "log" else low + (high - low) * part
 
 
-def _window(channel: Channel) -> tuple[float, float]:
+def window(channel: Channel) -> tuple[float, float]:
+    """From where to where a task's range is mapped; the other way round for a falling output.
+
+    Raises
+    ------
+    TaskError: the channel has no window, or one with `spacing: log` begins at 0 or below.
+    """
     if channel.window is None:
         raise TaskError(f"{channel.name} has no window; add `window: [from, to]` to it in the station file")
     low, high = channel.window

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labthermo.expressivity import find_ndc, monotone_accuracy, monotone_fit, monotone_floor
+from labthermo.expressivity import find_ndc, largest_drop, monotone_accuracy, monotone_fit, monotone_floor
 
 PHASE = np.linspace(0, 2 * np.pi, 201)
 
@@ -241,3 +241,36 @@ def test_readings_that_are_not_numbers_are_left_out():
     i[[5, 50, 120]] = np.nan
     (region,) = find_ndc(VOLTS, i, 0.0)
     assert (region.start, region.stop) == pytest.approx((1e-3, 2e-3))
+
+
+# --- drops of an answer that should only rise
+
+
+def test_the_drop_that_stands_out_most_is_found():
+    x = np.linspace(0, 1, 50)
+    drop = largest_drop(x, np.where(x < 0.5, x, x - 0.3), 0.01)
+    assert drop.start[0] < 0.5 <= drop.stop[0]
+    assert drop.size == pytest.approx(0.3 - 1 / 49, abs=1e-9)
+    assert drop.ratio == pytest.approx(drop.size / (0.01 * np.sqrt(2)))
+    assert drop.confidence > 0.999
+    assert largest_drop(x, x, 0.01) == largest_drop(x, -x, 0.01, increasing=False)
+    assert (largest_drop(x, x, 0.01).size, largest_drop(x, x, 0.01).confidence) == (0.0, 0.0)
+    exact = largest_drop(PHASE, np.sin(PHASE), 0.0)
+    assert (exact.size, exact.confidence) == (pytest.approx(2.0, abs=1e-3), 1.0)
+    rising = largest_drop(PHASE, -np.sin(PHASE), 0.0, increasing=False)
+    assert rising.size == pytest.approx(exact.size)
+    gaps = np.where(np.arange(201) % 7 == 0, np.nan, np.sin(PHASE))
+    assert largest_drop(PHASE, gaps, 0.01).size == pytest.approx(2.0, abs=0.01)
+
+
+def test_of_several_inputs_only_comparable_points_count():
+    corners = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert largest_drop(corners, [0.0, 1.0, 0.0, 1.0], 0.1).size == 0.0  # (0, 1) and (1, 0) are not comparable
+    drop = largest_drop(corners, [0.0, 1.0, 1.0, 0.2], 0.1)
+    assert (drop.stop, drop.size) == ((1.0, 1.0), pytest.approx(0.8))
+
+
+def test_noise_is_rarely_taken_for_a_drop():
+    rng = np.random.default_rng(5)
+    alarms = sum(largest_drop(VOLTS, rng.standard_normal(121), 1.0).confidence >= 0.95 for _ in range(400))
+    assert alarms / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)

@@ -43,7 +43,7 @@ def open_model(path: Path, seed: int) -> Station:
     return Station(load_station(path).with_seed(seed), "model")
 
 
-@pytest.mark.parametrize("method", CHEAP)
+@pytest.mark.parametrize("method", [name for name in CHEAP if name != "reservoir"])  # that one trains no device
 def test_it_learns_stays_within_limits_and_takes_failures_for_data(method: str, xor: Path) -> None:
     """A tenth of all answers is lost; the error still falls well below that of the best start."""
     with open_model(xor, 3) as station:

@@ -117,6 +117,8 @@ def largest_drop(x: ArrayLike, y: ArrayLike, sigma: ArrayLike, increasing: bool 
     ys = ys[known] if increasing else -ys[known]
     below = np.all(xs[:, None, :] <= xs[None, :, :], axis=2) & ~np.eye(len(xs), dtype=bool)
     falls = np.where(below, ys[:, None] - ys[None, :], 0.0)
+    if len(ys):
+        falls[falls <= 1e-9 * np.ptp(ys)] = 0.0  # round-off of a computed answer
     if not (falls > 0.0).any():
         return Drop((), (), 0.0, 0.0, 0.0)
     both = np.hypot(errors[:, None], errors[None, :])

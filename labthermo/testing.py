@@ -66,6 +66,16 @@ def check_device(make: Callable[[], Device]) -> None:
         _check_response(device, again, 1)
         for name, value in whole.knobs.items():
             _assert(abs(again.knobs[name] - value) <= 1e-4, f"knob {name} was asked to stay at {value} V but moved")
+        each = [device.query(Query(inputs=rows, reset="each")) for rows in (table, table[::-1])]
+        for response in each:
+            _check_response(device, response, 3)
+        apart = np.abs(each[0].outputs - each[1].outputs[::-1])
+        noise = 10.0 * np.hypot(each[0].sigma, each[1].sigma[::-1]) + 1e-2 * np.nanmax(
+            np.abs(each[0].outputs), initial=0.0
+        )
+        _assert(
+            not bool(np.any(apart > noise)), f"with reset each the order of the inputs moves the outputs by {apart}"
+        )
         _check_refusals(device, table)
         device.park()
     finally:

@@ -1,6 +1,8 @@
-"""Make crossbar.yaml and station.yaml: eight inputs, ten outputs, a quantum dot between every two, two gates a dot.
+"""Make crossbar.yaml and station.yaml: inputs, outputs, a quantum dot between every two, two gates a dot.
 
-python examples/digits/make_files.py
+    python examples/digits/make_files.py [--inputs 8] [--outputs 10] [--out FOLDER]
+
+With four inputs and three outputs it is a device for the task `iris`.
 """
 
 from __future__ import annotations
@@ -8,30 +10,34 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-INPUTS, OUTPUTS = range(8), range(10)
-GATES = [f"{kind}{i}{o}" for o in OUTPUTS for i in INPUTS for kind in "gp"]
 CHANNELS = 24  # of one QDAC-II
 
 
-def crossbar() -> str:
+def gates(inputs: int, outputs: int) -> list[str]:
+    """Two a dot, all of one output together."""
+    return [f"{kind}{i}{o}" for o in range(outputs) for i in range(inputs) for kind in "gp"]
+
+
+def crossbar(inputs: int, outputs: int) -> str:
     """The device file."""
-    rows = ",\n        ".join(", ".join(GATES[k : k + 16]) for k in range(0, len(GATES), 16))
-    text = f"""# A crossbar: eight inputs, ten outputs, a quantum dot between every two. Made by make_files.py.
+    names, ways, answers = gates(inputs, outputs), range(inputs), range(outputs)
+    rows = ",\n        ".join(", ".join(names[k : k + 16]) for k in range(0, len(names), 16))
+    text = f"""# A crossbar: {inputs} inputs, {outputs} outputs, a quantum dot between every two. Made by make_files.py.
 #
 # Of the dot from x0 to y1, gate g01 moves both barriers alike (how much it carries) and p01 the levels.
 
 carriers: electrons
 
-reservoirs: {{{", ".join(f"y{o}: 10 pF" for o in OUTPUTS)}}}
-terminals: [{", ".join(f"x{i}" for i in INPUTS)}, lo]
+reservoirs: {{{", ".join(f"y{o}: 10 pF" for o in answers)}}}
+terminals: [{", ".join(f"x{i}" for i in ways)}, lo]
 knobs: [{rows}]
 
 processes:
-  - {{for: {{o: [{", ".join(map(str, OUTPUTS))}]}}, edge: ["y{{o}}", lo], law: Linear, resistance: 0.6 Mohm}}
+  - {{for: {{o: [{", ".join(map(str, answers))}]}}, edge: ["y{{o}}", lo], law: Linear, resistance: 0.6 Mohm}}
 """
-    for o in OUTPUTS:
+    for o in answers:
         text += f"""
-  - for: {{i: [{", ".join(map(str, INPUTS))}]}}
+  - for: {{i: [{", ".join(map(str, ways))}]}}
     name: dot{{i}}{o}
     edge: ["x{{i}}", y{o}]
     law: BlockingLevel
@@ -49,15 +55,15 @@ processes:
     return text
 
 
-def station() -> str:
-    """The station file: seven QDAC-II for 160 gates and 8 inputs, ten voltmeters."""
-    sources = [f"gates{k // CHANNELS}.ch{k % CHANNELS + 1:02d}.voltage" for k in range(len(GATES) + len(INPUTS))]
-    gates, inputs = sources[: len(GATES)], sources[len(GATES) :]
-    boxes = len(sources) // CHANNELS
+def station(inputs: int, outputs: int) -> str:
+    """The station file: as many QDAC-II as the gates and inputs need, a voltmeter for each output."""
+    names, answers = gates(inputs, outputs), range(outputs)
+    sources = [f"gates{k // CHANNELS}.ch{k % CHANNELS + 1:02d}.voltage" for k in range(len(names) + inputs)]
+    boxes = (len(sources) - 1) // CHANNELS + 1
     via = "via: {gain: 1000, input_current: 50 fA, bandwidth: 100 Hz, overload: 5 V}"
     lines = [
-        "# Handwritten digits on a crossbar of 80 dots: the inputs are the brightness of eight blocks of an image, and",
-        "# the largest of ten outputs is the answer. Made by make_files.py; examples/sine explains the keys.",
+        f"# A crossbar of {inputs * outputs} dots: inputs are features, such as an image's brightness in blocks, and",
+        f"# the largest of {outputs} outputs is the answer. Made by make_files.py; examples/sine explains the keys.",
         "",
         "backend: wire",
         "",
@@ -65,7 +71,7 @@ def station() -> str:
         *(f'  gates{k}: {{driver: qdac2, address: "TCPIP0::192.168.8.{17 + k}::5025::SOCKET"}}' for k in range(boxes)),
         *(
             f'  dmm{o}: {{driver: keysight34465a, address: "TCPIP0::192.168.8.{50 + o}::5025::SOCKET"}}'
-            for o in OUTPUTS
+            for o in answers
         ),
         "",
         "device:",
@@ -74,14 +80,14 @@ def station() -> str:
         "  inputs:",
         *(
             f"    x{i}: {{of: {of}, via: {{divider: 100}}, window: [0.6 mV, 1.8 mV]}}"
-            for i, of in zip(INPUTS, inputs, strict=True)
+            for i, of in enumerate(sources[len(names) :])
         ),
         "",
         "  outputs:",
-        *(f"    y{o}: {{of: dmm{o}.voltage, {via}, window: [120 uV, 200 uV], integration: 20 ms}}" for o in OUTPUTS),
+        *(f"    y{o}: {{of: dmm{o}.voltage, {via}, window: [120 uV, 200 uV], integration: 20 ms}}" for o in answers),
         "",
         "  knobs:",
-        *(f"    {name}: {of}" for name, of in zip(GATES, gates, strict=True)),
+        *(f"    {name}: {of}" for name, of in zip(names, sources, strict=False)),
         "",
         "  limits:",
         '    "x*": {min: -0.2 mV, max: 2.0 mV, max_step: 2.2 mV, slew: 50 mV/s}',
@@ -94,7 +100,7 @@ def station() -> str:
         "simulation:",
         "  seed: 7",
         "  mismatch: 10 %",
-        f"  noise: {{{', '.join(f'y{o}: 260 nV/Hz**0.5' for o in OUTPUTS)}}}",
+        f"  noise: {{{', '.join(f'y{o}: 260 nV/Hz**0.5' for o in answers)}}}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -103,9 +109,11 @@ def main() -> None:
     """Write both files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="the folder to write to")
-    folder = parser.parse_args().out
-    (folder / "crossbar.yaml").write_text(crossbar())
-    (folder / "station.yaml").write_text(station())
+    parser.add_argument("--inputs", type=int, default=8)
+    parser.add_argument("--outputs", type=int, default=10)
+    options = parser.parse_args()
+    (options.out / "crossbar.yaml").write_text(crossbar(options.inputs, options.outputs))
+    (options.out / "station.yaml").write_text(station(options.inputs, options.outputs))
 
 
 if __name__ == "__main__":

@@ -70,3 +70,17 @@ def test_the_device_learns_what_a_rising_curve_cannot(made, tmp_path):
     assert summary["simulated"] is True
     assert summary["queries"] <= 300
     assert summary["rmse"] < 0.9 * summary["floor"] < 0.9 * made[1]["rising, fitted"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_crossbar_learns_digits_over_the_wire(tmp_path):
+    """Pooled images, ten outputs: what examples/digits/README.md says, in five minutes of processor time."""
+    command = [sys.executable, "-m", "labthermo", "train", EXAMPLES / "digits" / "station.yaml", "--task", "digits:400"]
+    command += ["--method", "physics_aware", "--seed", "0", "--queries", "3000", "--runs", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(next(tmp_path.glob("*/summary.json")).read_text())
+    assert summary["backend"] == "wire"
+    assert summary["accuracy"] > 0.68
+    assert "floor" not in done.stdout

@@ -259,6 +259,8 @@ def test_the_drop_that_stands_out_most_is_found():
     assert (exact.size, exact.confidence) == (pytest.approx(2.0, abs=1e-3), 1.0)
     rising = largest_drop(PHASE, -np.sin(PHASE), 0.0, increasing=False)
     assert rising.size == pytest.approx(exact.size)
+    assert largest_drop(x, x - 1e-14 * np.sin(1e3 * x), 0.0).size == 0.0
+    assert largest_drop(x, np.full(50, np.nan), 0.1).size == 0.0
     gaps = np.where(np.arange(201) % 7 == 0, np.nan, np.sin(PHASE))
     assert largest_drop(PHASE, gaps, 0.01).size == pytest.approx(2.0, abs=0.01)
 

@@ -324,3 +324,47 @@ def test_a_procedure_is_named_as_one(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_evidence_stands_in_a_section_and_what_weakens_it_at_the_top(tmp_path: Path) -> None:
+    scans = [
+        {
+            "order": kind,
+            "rmse": 0.02,
+            "accuracy": None,
+            "drop": 1.9,
+            "ratio": 80.0,
+            "confidence": 1.0,
+            "from": [1e-3],
+            "to": [2e-3],
+        }
+        for kind in ("up", "down", "random")
+    ]
+    curve = {"voltage": [0.0, 1e-3, 2e-3], "current": [0.0, 2e-12, 1e-12], "sigma": [1e-14] * 3}
+    detail = {
+        "policy": "park",
+        "scans": scans,
+        "memory": {"spans": [[1.1e-3, 1.3e-3]], "largest": 5e-5, "bistable": True},
+        "iv": {
+            "from": "x",
+            "to": "y",
+            "lead": "i_lo",
+            "curves": [{"direction": d, **curve, "regions": [[1e-3, 2e-3, 1e-12, 0.99]]} for d in ("up", "down")],
+        },
+        "couplings": [["x", "dot1", 0.1, True], ["x", "dot2", 0.05, False]],
+        "loopholes": [["an input line gates a dot", "YES", "x moves dot2"], ["dual rail", "no", "none"]],
+    }
+    with run(tmp_path / "r1") as journal:
+        journal.event("fit", **fit_event())
+        journal.event("control", rmse=0.71, floor=0.705, source="twin", drop=0.0)
+        journal.event("evidence", **detail)
+        page = report(tmp_path / "r1")
+        summary = json.loads(write_summary(tmp_path / "r1", {}).read_text())
+    assert "The device is bistable at x = 1.1 mV to 1.3 mV" in page.text
+    assert "Loophole: an input line gates a dot (x moves dot2)" in page.text
+    assert "Loophole: dual rail" not in page.text
+    assert [a.get("class") for _, a in page.tags].count("complaint") == 2
+    assert {"evidence", "result"} <= {a.get("id") for tag, a in page.tags if tag == "section"}
+    for words in ("the device, inputs in random order", "with NDC off, on a twin", "the floor", "1 pA", "dot2", "NO"):
+        assert words in page.text
+    assert summary["bistable"] == [[1.1e-3, 1.3e-3]]

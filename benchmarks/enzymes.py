@@ -1,7 +1,7 @@
 """Whether the enzymatic bench delivers what its pages claim: coverage of intervals, and trained devices.
 
     python benchmarks/enzymes.py dose_response [--backend model|wire] [--seeds N]
-    python benchmarks/enzymes.py train ldh_one_well xor [--seeds N] [--control] [--queries N]
+    
 
 Everything is simulated. A line is printed for each seed, and the summary last.
 """

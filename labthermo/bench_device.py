@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,15 @@ _FLAGS: dict[Flag, Status] = {
     "compliance": Status.COMPLIANCE,
     "invalid": Status.ABANDONED,
 }
+
+
+@dataclass(frozen=True)
+class Usage:
+    """reads: of all meters, those included that only watch; seconds: of bench time; delivered: pump -> L."""
+
+    reads: int
+    seconds: float
+    delivered: dict[str, float]
 
 
 class BenchDevice:
@@ -73,6 +83,11 @@ class BenchDevice:
         self._asked: dict[str, float] = {}  # what inputs and knobs were asked last, as far as they are there still
         self._since = 0.0  # when one of them last moved
         self._balance = balance
+        self._pumps = [line.channel.name for line in lines if isinstance(line, RateLine)]
+        self._rates: dict[str, float] = {}  # L/s, that every pump was last seen to have
+        self._metered = self._began = clock.now()
+        self._delivered = dict.fromkeys(self._pumps, 0.0)
+        self._reads = 0
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -148,7 +163,10 @@ class BenchDevice:
             if not still:
                 self._asked.update(asked)
                 self._since = self._clock.now()
-            yield self._measure(np.array([[back[name] for name in names]]), reached, delay, surroundings)
+            self._meter({**reached, **back})
+            response = self._measure(np.array([[back[name] for name in names]]), reached, delay, surroundings)
+            self._meter({})
+            yield response
 
     def retrace(self, past: Sequence[Point]) -> None:
         """Bring inputs and knobs, through Guard, to where the last of these answered points left them.
@@ -196,6 +214,19 @@ class BenchDevice:
                 self._since = self._clock.now()
             self._clock.sleep(max(0.0, self._since + point.settle_time - self._clock.now()))
 
+    def usage(self) -> Usage:
+        """What has been used up since it was opened."""
+        self._meter({})
+        return Usage(self._reads, self._clock.now() - self._began, dict(self._delivered))
+
+    def _meter(self, rates: dict[str, float]) -> None:
+        """Count what has flowed until now; from here on pumps run at these rates, L/s."""
+        now = self._clock.now()
+        for pump, rate in self._rates.items():
+            self._delivered[pump] += rate * (now - self._metered)
+        self._metered = now
+        self._rates.update({name: rate for name, rate in rates.items() if name in self._pumps})
+
     def weigh(self, pump: str) -> float:
         """Stop a pump, an input or a knob, and weigh (g) what has come out of it since it was weighed last.
 
@@ -203,13 +234,11 @@ class BenchDevice:
         ------
         QueryError: there is no such pump. InstrumentError: there is no balance, or the pump does not stop.
         """
-        lines = (*self._wiring.inputs, *self._wiring.knobs)
-        pumps = [line.channel.name for line in lines if isinstance(line, RateLine)]
-        if pump not in pumps:
-            raise QueryError(f"no pump {pump!r}; there are {', '.join(pumps) or 'none'}")
+        if pump not in self._pumps:
+            raise QueryError(f"no pump {pump!r}; there are {', '.join(self._pumps) or 'none'}")
         if self._balance is None:
             raise InstrumentError(f"{pump}: there is no balance to weigh it with")
-        self._guard.move({pump: 0.0})
+        self._meter(self._guard.move({pump: 0.0}))
         self._asked[pump] = 0.0
         self._since = self._clock.now()
         return self._balance(pump)
@@ -229,7 +258,11 @@ class BenchDevice:
         InstrumentError: it was not reached; the message says what failed.
         """
         self._asked.clear()
-        _complain(self._guard.make_safe())
+        failures = self._guard.make_safe()
+        self._meter({})
+        if self._pumps and not failures:
+            self._rates = {name: rate for name, rate in self._guard.read().items() if name in self._pumps}
+        _complain(failures)
 
     def close(self) -> None:
         """Go to the safe state and disconnect the leads; raises as :meth:`park`. Closing twice does nothing."""
@@ -256,7 +289,7 @@ class BenchDevice:
             status = Status.TIMED
         for line in self._wiring.outputs if delay is None else ():
             watched = settle(
-                lambda line=line: line.read(line.watching),
+                lambda line=line: self._look(line, line.watching),
                 self._clock,
                 since,
                 self._noise[line.channel.name],
@@ -276,7 +309,7 @@ class BenchDevice:
         values, sigmas = {}, {}
         for line in (*self._wiring.outputs, *self._wiring.nodes):
             name = line.channel.name
-            reading = line.read() if isinstance(line, LeadLine) else line.read(line.integration)
+            reading = line.read() if isinstance(line, LeadLine) else self._look(line, line.integration)
             if reading.flag != "ok":
                 flags.append(reading.flag)
             values[name] = reading.value
@@ -300,6 +333,10 @@ class BenchDevice:
             incidents=self.take_incidents(),
             surroundings=surroundings,
         )
+
+    def _look(self, line: VoltageLine | AbsorbanceLine, integration: float) -> Reading:
+        self._reads += 1
+        return line.read(integration)
 
     def _sigma(self, line: VoltageLine | AbsorbanceLine | LeadLine) -> float:
         """Of one reading that counts: for a voltage what the watching reads have shown, averaged as white noise."""

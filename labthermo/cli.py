@@ -333,11 +333,13 @@ def _print_plan(found: Forecast) -> None:
     print(
         f"time on the bench {_duration(found.wall_time)}, of it {_duration(found.bench_time)} ramps, settling, reading"
     )
-    travels = Table("moves", "from", "to", "way", "largest step", "fastest", "delivered", box=None)
+    print(f"meters read {found.reads} times")
+    travels = Table("moves", "from", "to", "way", "largest step", "fastest", "delivered", "refills", box=None)
     for t in found.travels:
         travels.add_row(
             t.channel, *(amount(v, t.unit) for v in (t.lowest, t.highest, t.way, t.largest_step)),
             amount(t.fastest, f"{t.unit}/s"), "" if t.delivered is None else amount(t.delivered, "L"),
+            "" if t.refills is None else str(t.refills),
         )  # fmt: skip
     console.print(travels)
     outlooks = Table("reads", "lowest", "highest", "sigma", "span / sigma", box=None)
@@ -860,6 +862,9 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
     from labthermo.training.loop import train
 
     progress.total(plan.budget, f"{plan.task.name}, {plan.method}: queries")
+    for loophole in station.loopholes():
+        print(f"LOOPHOLE  {loophole}")
+        run.event("loophole", message=loophole)
 
     def tell(phase: str, queries: int, rmse: float | None) -> None:
         progress.bar.step(phase if rmse is None else f"{phase}: rmse {rmse:.4f} of the amplitude", done=queries)

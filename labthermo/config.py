@@ -463,7 +463,17 @@ class StationConfig(Section):
 
         Noise and resolution stay: they are known beforehand.
         """
-        return self.with_simulation(mismatch=0.0, hidden=Hidden(), offsets=False, faults=())
+        other = self.with_simulation(mismatch=0.0, hidden=Hidden(), offsets=False, faults=())
+        # a syringe that runs empty is forecast from what it would have to deliver
+        endless = {
+            name: section.model_copy(update={"options": {**section.options, "syringe_volume": 0.0}})
+            if "syringe_volume" in section.options
+            else section
+            for name, section in other.instruments.items()
+        }
+        bare = other.model_copy(update={"instruments": endless})
+        bare._document = self._document
+        return bare
 
     def with_simulation(self, **changes: Any) -> StationConfig:
         """The same station with these keys of its `simulation` section replaced by checked values."""

@@ -40,7 +40,8 @@ class Travel:
 
     unit: of the channel; lowest, highest: where it would go; way: the sum of all its steps; largest_step; fastest: the
     highest rate of change between two steps, per second; moves: how many steps. delivered: of a pumped flow, what it
-    would deliver in all (L), else None. times, values: every set-point, s and `unit`.
+    would deliver in all (L), else None; refills: of a syringe whose volume the station file has, how often it would
+    have to be filled again, else None. times, values: every set-point, s and `unit`.
     """
 
     channel: str
@@ -52,6 +53,7 @@ class Travel:
     fastest: float
     moves: int
     delivered: float | None
+    refills: int | None
     times: tuple[float, ...]
     values: tuple[float, ...]
 
@@ -75,15 +77,17 @@ class Forecast:
     """What would happen.
 
     subject: the procedure or training; points: device queries, scored ones included; bench_time: s, of ramps, settling
-    and readings; messages: to all instruments; wall_time: s, with MESSAGE_TIME and COMMIT_TIME for each message and
-    point on top; statuses: how many points would have which; times: (points,), s of bench time, when each would be
-    committed; problems: every limit that would be hit, one sentence each.
+    and readings; messages: to all instruments; reads: of all meters, those included that only watch it settle;
+    wall_time: s, with MESSAGE_TIME and COMMIT_TIME for each message and point on top; statuses: how many points would
+    have which; times: (points,), s of bench time, when each would be committed; problems: every limit that would be
+    hit, one sentence each.
     """
 
     subject: str
     points: int
     bench_time: float
     messages: int
+    reads: int
     wall_time: float
     statuses: Mapping[str, int]
     times: tuple[float, ...]
@@ -125,6 +129,8 @@ def forecast(
                 problems.append(" ".join(str(error).split()))
             points = run.journal.points()
         bench_time = station.clock.now() - began
+        usage = getattr(station.device, "usage", None)
+        reads = usage().reads if usage is not None else 0
         log = station.world.read_log()
         messages = station.world.messages()
     statuses = Counter(point.status for point in points)
@@ -135,14 +141,21 @@ def forecast(
     ]
     travels = []
     for channel in channels:
-        if channel.kind in ("input", "knob") and (travel := _travel(channel, log, began, bench_time)) is not None:
+        if (
+            channel.kind in ("input", "knob")
+            and (travel := _travel(channel, log, began, bench_time, _syringe(config, channel.name))) is not None
+        ):
             travels.append(travel)
             problems += _limits_hit(channel, travel)
+            if travel.refills:
+                size = format_quantity(_syringe(config, channel.name), "L")
+                problems.append(f"{channel.name} would run empty: it would need {travel.refills} refills of {size}")
     return Forecast(
         subject=subject,
         points=len(points),
         bench_time=bench_time,
         messages=messages,
+        reads=reads,
         wall_time=bench_time + messages * MESSAGE_TIME + len(points) * COMMIT_TIME,
         statuses={str(status): count for status, count in statuses.items()},
         times=tuple(times),
@@ -163,8 +176,14 @@ _ADVICE = {
 }
 
 
-def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float) -> Travel | None:
-    """From the Bench's own log; None if the channel would not be moved."""
+def _syringe(config: StationConfig, channel: str) -> float:
+    """What the syringe of this pump holds, L; 0 where the station file does not say, or it is no pump."""
+    section = {**config.device.inputs, **config.device.knobs}[channel]
+    return float(config.instruments[section.of.instrument].options.get("syringe_volume", 0.0))
+
+
+def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float, syringe: float) -> Travel | None:
+    """From the Bench's own log; None if the channel would not be moved. syringe: L, 0 if not known."""
     entries = [e for e in log if e.channel == channel.name and e.quantity in ("voltage", "flow")]
     before = [e for e in entries if e.time < began][-1:]
     entries = before + [e for e in entries if e.time >= began]
@@ -175,6 +194,7 @@ def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float) ->
     steps, waits = np.abs(np.diff(value)), np.diff(time)
     moved = steps > 0
     flow = entries[0].quantity == "flow"
+    delivered = float(np.sum(value * np.diff(np.append(time, lasts)))) if flow else None
     return Travel(
         channel=channel.name,
         unit=channel.unit,
@@ -184,7 +204,8 @@ def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float) ->
         largest_step=float(steps.max(initial=0.0)),
         fastest=float((steps[moved] / np.maximum(waits[moved], 1e-12)).max(initial=0.0)),
         moves=int(moved.sum()),
-        delivered=float(np.sum(value * np.diff(np.append(time, lasts)))) if flow else None,
+        delivered=delivered,
+        refills=int(delivered // syringe) if delivered is not None and syringe > 0.0 else None,
         times=tuple(time.tolist()),
         values=tuple(value.tolist()),
     )

@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -195,6 +195,9 @@ class Run:
         self._closed = True
         try:
             self._device.park()
+            usage = getattr(self._device, "usage", None)
+            if usage is not None:
+                self._journal.event("usage", **asdict(usage()))
         except LabThermoError as error:
             self._journal.event("park_failed", message=str(error))
             raise

@@ -25,6 +25,7 @@ from labthermo.device import Device
 from labthermo.errors import BackendError, ParameterError, StationFileError
 from labthermo.instrument import Identity, Instrument
 from labthermo.limits import device_channels
+from labthermo.loopholes import find_loopholes
 from labthermo.run import Run, new_run_id, run_folder
 from labthermo.safety.guard import Guard
 from labthermo.safety.signals import shielded, stop_on_signals
@@ -198,6 +199,11 @@ class Station:
     ) -> None:
         self._device = None
         self._stack.__exit__(kind, error, trace)  # so that an error in closing names the one before it as its context
+
+    def loopholes(self) -> list[str]:
+        """How an input could let a device without negative differential conductance pass; a sentence for each."""
+        file = _load("labthermo.simulators", "device_file")(self.config.device_file)
+        return find_loopholes(self.config, file.network)
 
     def twin(self) -> Twin:
         """A fresh differentiable twin of the device as designed."""

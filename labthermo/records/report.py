@@ -33,6 +33,7 @@ _DRAWN = (
     "figure",
     "table",
     "surroundings",
+    "usage",
 )
 _MEANING = {
     "settled": "came to rest within the tolerance",
@@ -151,6 +152,8 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
             "seconds": _seconds(journal),
             "outcome": outcome_now(folder, journal.outcome),
         }
+        if usage := _usage(journal):
+            known["usage"] = usage
         if (ends := journal.events("end")) and "reason" in ends[-1].detail:
             known["reason"] = ends[-1].detail["reason"]
     finally:
@@ -213,7 +216,24 @@ def _add_facts(page: Page, journal: Journal) -> None:
         known = [value for value in values if math.isfinite(value)]
         span = " to ".join(format_quantity(end(known), unit) for end in (min, max)) if known else "never measured"
         page.facts.append((name, span))
+    if usage := _usage(journal):
+        page.facts.append(("Readings of all meters", f"{usage['reads']:,}".replace(",", " ")))
+        page.facts.append(("Time on the bench", duration(usage["seconds"])))
+        for pump, volume in usage["delivered"].items():
+            page.facts.append((f"Pumped by {pump}", format_quantity(volume, "L", 3)))
     page.facts.append(("Outcome", outcome_now(journal.folder, journal.outcome)))
+
+
+def _usage(journal: Journal) -> dict[str, Any]:
+    """What all sessions of a run have used up: reads, seconds of bench time, and L by pump; empty without a bench."""
+    found: dict[str, Any] = {}
+    for event in journal.events("usage"):
+        found = found or {"reads": 0, "seconds": 0.0, "delivered": {}}
+        found["reads"] += int(event.detail["reads"])
+        found["seconds"] += float(event.detail["seconds"])
+        for pump, volume in event.detail["delivered"].items():
+            found["delivered"][pump] = found["delivered"].get(pump, 0.0) + float(volume)
+    return found
 
 
 def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> None:
@@ -380,7 +400,9 @@ def _add_figures(page: Page, events: Sequence[Event]) -> None:
 
 
 def _add_findings(page: Page, journal: Journal) -> None:
-    """What a procedure says of its own: the `message` of the events that bear its name."""
+    """What a procedure says of its own: the `message` of the events that bear its name; and loopholes of a training."""
+    for event in journal.events("loophole"):
+        page.sentences.append(f"LOOPHOLE: {event.detail['message']}.")
     for event in journal.events(str(journal.header.get("procedure"))):
         message = str(event.detail.get("message") or "")
         page.sentences += [f"{message[:1].upper()}{message[1:].rstrip('.')}."] if message else []

@@ -1,7 +1,6 @@
 """Whether the enzymatic bench delivers what its pages claim: coverage of intervals, and trained devices.
 
     python benchmarks/enzymes.py dose_response [--backend model|wire] [--seeds N]
-    
 
 Everything is simulated. A line is printed for each seed, and the summary last.
 """

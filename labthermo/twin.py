@@ -93,6 +93,13 @@ class Twin(Protocol):
         """(label, bias, current) of each nonlinear conductor at these knobs, for biases from 0 to `bias`."""
         ...
 
+    def detuned(self, knobs: Floats, low: Floats, high: Floats) -> Floats | None:
+        """Knobs (n_knobs,) within `low` to `high` at which no conductor can show NDC; None where they do not suffice.
+
+        What a bench can do for an ablation: the others stay as they are in `knobs`.
+        """
+        ...
+
     def couplings(self) -> list[Coupling]:
         """Every level that an input's own line moves: the design's coupling matrix, without its zeros."""
         ...

@@ -16,6 +16,7 @@ from scipy.optimize import least_squares
 from labthermo.config import StationConfig, Unknowns
 from labthermo.tangent import Tangent
 from labthermo.twin import Coupling
+from simulators.conductors import BlockingLevel
 from simulators.mismatch import Mismatch
 from simulators.network import Network
 from simulators.processes import Edge
@@ -189,6 +190,38 @@ class NetworkTwin:
                 (f"{self._sample.labels[p]}, {edge.first} to {edge.second}", volts, alone.currents(state)[:, 0])
             )
         return curves
+
+    def detuned(self, knobs: Floats, low: Floats, high: Floats) -> Floats | None:
+        """Knobs (n_knobs,) at which no dot can show NDC: right barriers open, left ones closed, as far as `high` and
+        `low` let; None where that is not enough, or a conductor has no such barriers.
+
+        A :class:`BlockingLevel` has none from GR2 = GL1 GR1/(GL1 + GR1) upwards (physics.md, section 2); a fifth more
+        is asked for here.
+        """
+        sample, network = self._sample, self._mismatch.apply(self.coordinates[: self._n])
+        place = {knob: k for k, knob in enumerate(sample.knob_order)}
+        found, rates = knobs.copy(), []
+        for p, process in enumerate(sample.network.processes):
+            law = getattr(process, "law", None)
+            if law is None or type(law).mismatch.keys() == {"conductance"}:
+                continue  # a resistor has no NDC
+            if not isinstance(law, BlockingLevel):
+                return None
+            rows = {
+                (field, index): row
+                for row, (q, field, index) in enumerate(sample.network.parameters)
+                if q == p and field in ("gamma_left", "gamma_right")
+            }
+            rates.append((rows["gamma_left", 0], rows["gamma_right", 0], rows["gamma_right", 1]))
+            for (field, _), row in rows.items():
+                for column in np.flatnonzero(sample.network.weights[row]).tolist():
+                    if column not in place:
+                        return None
+                    upwards = (field == "gamma_right") == (sample.network.weights[row, column] > 0.0)
+                    found[place[column]] = (high if upwards else low)[place[column]]
+        theta = network.resolved(sample.full_knobs(found[None], np.zeros((1, len(sample.inputs))))[0])
+        far = all(theta[r2] >= 1.2 * theta[l1] * theta[r1] / (theta[l1] + theta[r1]) for l1, r1, r2 in rates)
+        return found if rates and far else None
 
     def couplings(self) -> list[Coupling]:
         """Every level that an input's own line moves: by `lead_levers` where it ends there, by `node_levers` else."""

@@ -303,6 +303,8 @@ def _add_evidence(page: Page, journal: Journal, units: Mapping[str, str]) -> Non
         return ["" if share is None else percent(share) for share in shares] + rest
 
     rows = [[f"the device, inputs {_ORDERS[row['order']]}", *cells(row)] for row in detail["scans"]]
+    if detail.get("ablation"):
+        rows.append(["the device with its barriers detuned, so that no dot has NDC", *cells(detail["ablation"])])
     if controls:
         rows.append(["the same design with NDC off, on a twin", *cells(controls[-1].detail)])
     floors = {"rmse": fit.get("floor"), "accuracy": fit.get("floor_accuracy"), "drop": 0.0}

@@ -42,39 +42,41 @@ def weigh(
     tolerance: float,
     couplings: Sequence[Coupling],
     policy: str,
+    ablation: Response | None = None,
 ) -> dict[str, Any]:
     """The evidence, JSON-able. scans: by order, each with its rows put back as the task lists them.
 
     tolerance: of settling, in V; what two answers may differ by without being two states. policy: where each input
-    started from.
+    started from. ablation: the scan upwards with the barriers detuned, where that can be done.
     """
     output = next(c for c in channels if c.kind == "output")
-    rows = []
-    for kind, scan in scans.items():
-        answers = np.where(scan.readable, scan.outputs[:, 0], np.nan)
-        drop = largest_drop(task.score_inputs, answers, scan.sigma[:, 0], task.increasing)
-        known = np.isfinite(answers)
-        error = float(np.sqrt(np.mean((answers - task.score_targets[:, 0])[known] ** 2))) if known.any() else None
-        rows.append(
-            {
-                "order": kind,
-                "rmse": None if error is None else error / task.amplitude,
-                "accuracy": task.accuracy(answers[:, None]),
-                "drop": drop.size / task.amplitude,
-                "ratio": drop.ratio if np.isfinite(drop.ratio) else None,
-                "confidence": drop.confidence,
-                "from": list(drop.start),
-                "to": list(drop.stop),
-            }
-        )
+    rows = [{"order": kind, **_judged(task, scan)} for kind, scan in scans.items()]
     least = 2.0 * tolerance if output.unit == "V" else 0.0
     return {
         "policy": policy,
         "scans": rows,
+        "ablation": None if ablation is None else _judged(task, ablation),
         "memory": _memory(task.score_inputs, scans, least),
         "iv": _current_voltage(task, channels, scans),
         "couplings": [[c.input, c.conductor, c.lever, c.touches] for c in couplings],
         "loopholes": [list(row) for row in loopholes(task, channels, rows, couplings)],
+    }
+
+
+def _judged(task: Task, scan: Response) -> dict[str, Any]:
+    """Error, accuracy and the largest drop of one scan, whose rows are as the task lists them."""
+    answers = np.where(scan.readable, scan.outputs[:, 0], np.nan)
+    drop = largest_drop(task.score_inputs, answers, scan.sigma[:, 0], task.increasing)
+    known = np.isfinite(answers)
+    error = float(np.sqrt(np.mean((answers - task.score_targets[:, 0])[known] ** 2))) if known.any() else None
+    return {
+        "rmse": None if error is None else error / task.amplitude,
+        "accuracy": task.accuracy(answers[:, None]),
+        "drop": drop.size / task.amplitude,
+        "ratio": drop.ratio if np.isfinite(drop.ratio) else None,
+        "confidence": drop.confidence,
+        "from": list(drop.start),
+        "to": list(drop.stop),
     }
 
 

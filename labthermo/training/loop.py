@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labthermo.device import Query, Response, Status, channels_of
+from labthermo.errors import LimitError
 from labthermo.expressivity import find_ndc, largest_drop
 from labthermo.records.journal import Journal, is_counted
 from labthermo.records.replay import as_response
@@ -29,6 +30,7 @@ class Plan:
     """What a training is: enough, with the station's files, to start it again from its journal.
 
     start: a stored twin (:class:`labthermo.stored_twin.StoredTwin`, as a mapping) to start from; None: from the design.
+    ablate: whether, after the training, the barriers are detuned to measure that the device is then monotone.
     reset: where inputs start from, ``park`` or ``each`` (see :class:`Query`), in every batch and in the score.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     seed: int
     start: Mapping[str, Any] | None = None
     reset: str = "park"
+    ablate: bool = False
 
     def header(self) -> dict[str, Any]:
         """For the journal's header, JSON-able."""
@@ -48,6 +51,7 @@ class Plan:
             "seed": self.seed,
             "start": self.start,
             "reset": self.reset,
+            "ablate": self.ablate,
             "task_data": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.task).items()},
         }
 
@@ -58,8 +62,8 @@ class Plan:
             k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in header["task_data"].items()
         }
         reset = header.get("reset", "park")  # runs before 0.1.0 had no other
-        start = header.get("start")
-        return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]), start, reset)
+        start, ablate = header.get("start"), bool(header.get("ablate", False))
+        return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]), start, reset, ablate)
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,9 @@ def train(
             for kind in ORDERS[1:]:
                 scans[kind] = _scan(run, plan, knobs, f"evidence {kind}", kind)
             tolerance = float(journal.header.get("tolerance") or 0.0)
-            couplings = twin.couplings()
-            run.event("evidence", **weigh(task, run.device.channels, scans, tolerance, couplings, plan.reset))
+            ablation = _ablation(run, plan, twin, knobs) if plan.ablate else None
+            found = weigh(task, run.device.channels, scans, tolerance, twin.couplings(), plan.reset, ablation)
+            run.event("evidence", **found)
     if read_out is None:  # what a digital layer behind the device makes of it has no floor
         floor, bound = task.floor(), task.floor_accuracy()
     if task.targets.shape[1] == 1 and read_out is None:
@@ -148,7 +153,32 @@ def train(
     return Outcome(rmse, floor, accuracy, bound, reason)
 
 
-def _scan(run: Run, plan: Plan, knobs: Mapping[str, float], purpose: str, kind: str) -> Response:
+def _ablation(run: Run, plan: Plan, twin: Twin, knobs: Mapping[str, float]) -> Response | None:
+    """The scored inputs with the barriers detuned so that the device can have no NDC, then one back at `knobs`.
+
+    None, and an event that says why, where the knobs do not reach so far.
+    """
+    channels = channels_of(run.device, "knob")
+    at, low, high = (np.array(v) for v in zip(*((knobs[c.name], c.minimum, c.maximum) for c in channels), strict=True))
+    found = twin.detuned(at, low, high)
+    if found is None:
+        run.event(
+            "ablation", done=False, reason="no setting of barriers within the limits leaves every dot without NDC"
+        )
+        return None
+    try:
+        response = _scan(
+            run, plan, {c.name: float(v) for c, v in zip(channels, found, strict=True)}, "evidence detuned"
+        )
+    except LimitError as error:
+        run.event("ablation", done=False, reason=str(error))
+        return None
+    back = Query(knobs=knobs, inputs=plan.task.score_inputs[:1])
+    _complete(run, Ask(-1, back, "evidence back"), _last_training(run.journal), plan.reset)
+    return response
+
+
+def _scan(run: Run, plan: Plan, knobs: Mapping[str, float], purpose: str, kind: str = "up") -> Response:
     """Ask the hold-out grid (not counted) in this order; the answers with their rows as the task lists them."""
     order = order_of(kind, len(plan.task.score_inputs), plan.seed)
     query = Query(knobs=knobs, inputs=plan.task.score_inputs[order])

@@ -344,6 +344,7 @@ def test_evidence_stands_in_a_section_and_what_weakens_it_at_the_top(tmp_path: P
     detail = {
         "policy": "park",
         "scans": scans,
+        "ablation": {**scans[0], "confidence": 0.0},
         "memory": {"spans": [[1.1e-3, 1.3e-3]], "largest": 5e-5, "bistable": True},
         "iv": {
             "from": "x",
@@ -365,6 +366,14 @@ def test_evidence_stands_in_a_section_and_what_weakens_it_at_the_top(tmp_path: P
     assert "Loophole: dual rail" not in page.text
     assert [a.get("class") for _, a in page.tags].count("complaint") == 2
     assert {"evidence", "result"} <= {a.get("id") for tag, a in page.tags if tag == "section"}
-    for words in ("the device, inputs in random order", "with NDC off, on a twin", "the floor", "1 pA", "dot2", "NO"):
+    for words in (
+        "the device, inputs in random order",
+        "with NDC off, on a twin",
+        "barriers detuned",
+        "the floor",
+        "1 pA",
+        "dot2",
+        "NO",
+    ):
         assert words in page.text
     assert summary["bistable"] == [[1.1e-3, 1.3e-3]]

@@ -16,7 +16,7 @@ from labthermo.config import load_station
 from labthermo.records.report import write_report, write_summary
 from labthermo.run import Run
 from labthermo.training.claim import ORDERS, order_of, weigh
-from labthermo.training.loop import Plan, train
+from labthermo.training.loop import Plan, _ablation, train
 from labthermo.training.task import Task, make_task
 from labthermo.twin import Coupling
 
@@ -219,6 +219,35 @@ def test_device_a_shows_its_dip_and_its_control_none(control: bool) -> None:
     assert (min(dips) >= 1, all(sure)) == ((False, False) if control else (True, True))
     assert control or verdicts["drift while inputs are scanned in order"] == "no"
     assert not (control and (any(sure) or max(dips)))
+
+
+def test_detuned_barriers_leave_device_a_monotone_and_it_comes_back(tmp_path: Path) -> None:
+    with Station(load_station(EXAMPLES / "sine" / "station.yaml"), "model") as station:
+        device = station.device
+        plan = Plan(make_task("sine", device.channels), "reservoir", 40, 3, ablate=True)
+        journal = station.new_journal(tmp_path, {**plan.header(), "control": True}, "run")
+        run = Run(device, journal)
+        knobs = {c.name: 0.0 for c in device.channels if c.kind == "knob"}
+        trained = device.query(Query(knobs=knobs, inputs=plan.task.score_inputs, reset="park"))
+        scan = _ablation(run, plan, station.twin(), knobs)
+        assert scan is not None
+        found = weigh(plan.task, device.channels, dict.fromkeys(ORDERS, trained), 1e-6, (), "park", scan)
+        assert found["scans"][0]["confidence"] > 0.999
+        assert found["ablation"]["confidence"] < 0.95
+        assert np.ptp(scan.outputs) > 50e-6  # it still answers
+        last = journal.points()[-1]
+        assert (last.purpose, dict(last.knobs)) == ("evidence back", knobs)
+        assert journal.queries() == 0
+        journal.close()
+
+
+def test_where_barriers_do_not_reach_nothing_is_moved(tmp_path: Path, latch: Path) -> None:
+    """Device C's blocking levels would take a ratio of 49; and the latch has no dot at all."""
+    for path in (EXAMPLES / "xor" / "station.yaml", latch):
+        with Station(load_station(path), "model") as station:
+            knobs = [c for c in station.device.channels if c.kind == "knob"]
+            low, high = (np.array([getattr(c, end) for c in knobs]) for end in ("minimum", "maximum"))
+            assert station.twin().detuned(np.zeros(len(knobs)), low, high) is None
 
 
 def test_the_design_s_couplings_are_found(tmp_path: Path) -> None:

@@ -374,9 +374,9 @@ def train(
     reset: Annotated[
         str, typer.Option(help="where inputs start from: park (the first from zero), each (every one from zero)")
     ] = "park",
-    ablate: Annotated[
+    detune: Annotated[
         bool,
-        typer.Option("--ablate", help="then detune the barriers and measure that it is monotone: gates move far"),
+        typer.Option("--detune", help="then detune the barriers and measure that it is monotone: gates move far"),
     ] = False,
     backend: BackendOption = None,
     seed: Annotated[
@@ -396,7 +396,7 @@ def train(
 ) -> None:
     """Train the device on a task, score it on points it was not trained on, and write its record and report."""
     opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench, confirmed=confirmed)
-    plan = replace(_training(opened.config, task, method, queries, reset), ablate=ablate)
+    plan = replace(_training(opened.config, task, method, queries, reset), ablate=detune)
     if twin is not None:
         from labthermo.stored_twin import load_twin
 

@@ -388,6 +388,23 @@ class Hidden(Section):
     charge_jumps: tuple[ChargeJump, ...] = Field(default=(), description="backend model only, which counts queries")
 
 
+class Liquids(Section):
+    """What liquids do beside what the device file says; the twin knows nothing of it."""
+
+    dead_volume: Annotated[float, quantity("L", minimum=0)] = Field(
+        default=0.0, description="of the tube from a vessel to its photometer; backend wire only"
+    )
+    mixing_time: Annotated[float, quantity("s", minimum=0)] = Field(
+        default=0.0, description="by which a photometer lags, as its cell is mixed; backend wire only"
+    )
+    evaporation: Annotated[float, quantity("L/s", minimum=0)] = Field(
+        default=0.0, description="of water, out of each vessel"
+    )
+    decay: dict[str, Annotated[float, quantity("1/s", minimum=0)]] = Field(
+        default={}, description="of what is in a syringe, such as {ldh_stock.ldh: 1e-6 1/s}; backend wire only"
+    )
+
+
 class Simulation(Section):
     """What the backends `wire` and `model` add to the device as designed: the truth a twin must discover."""
 
@@ -403,6 +420,7 @@ class Simulation(Section):
     )
     flow_noise: Fraction = Field(default=0.0, description="relative standard deviation of every pump's rate")
     surroundings: dict[Name, Surroundings] = Field(default={}, description="what monitors find; on the backend wire")
+    liquids: Liquids = Field(default_factory=Liquids, description="dead volume, mixing, evaporation, decay")
     offsets: StrictBool = Field(default=True, description="static offsets and gain errors of the instruments")
     quantisation: StrictBool = Field(default=True, description="finite resolution of the instruments")
     faults: tuple[AnyFault, ...] = Field(default=(), description="what goes wrong, when; on the backend wire only")

@@ -2,6 +2,7 @@
 
 The same for molecules as :class:`simulators.bench.Bench` is for charges. Every rate that a pump gives arrives here and
 is written down with its time; concentrations follow the network's own relaxation; every absorbance comes from here.
+With a dead volume or a mixing time, a photometer sees what left its vessel earlier (plug flow), and lags (first order).
 A pump's rate is off by the noise of the station file, drawn anew every :data:`PULSE` s of bench time and whenever it is
 set. A flow that ends by itself (an empty syringe) ends here at its time, whoever looks.
 """
@@ -27,6 +28,7 @@ from simulators.wire.world import Imperfections, LogEntry
 
 Floats = NDArray[np.float64]
 
+PATH = 16  # steps in which a photometer that lags is followed
 PULSE = 300.0  # s of bench time between two draws of the pumps' noise
 BAND = 5e-9  # m: a photometer's light this far from the station's wavelength is of another colour
 
@@ -48,6 +50,17 @@ class _Tap:
 
     weights: Floats
     light: Light
+    vessel: str = ""
+
+
+@dataclass
+class _Tube:
+    """Between a vessel and its photometer. volumes, values: L that had left the vessel, and its OD then, ascending;
+    seen: OD, what the photometer's cell shows."""
+
+    volumes: list[float]
+    values: list[float]
+    seen: float = 0.0
 
 
 class FlowBench:
@@ -78,10 +91,19 @@ class FlowBench:
             section.of.port: _Feed(name, getattr(section, "at", "") or name) for name, section in sections.items()
         }
         self._taps = {
-            section.of.port: _Tap(reading.weights, reading.light)
+            section.of.port: _Tap(reading.weights, reading.light, reading.at)
             for reading, section in zip(sample.readings, device.outputs.values(), strict=False)
             if reading.light is not None and reading.weights is not None
         }
+        liquids = simulation.liquids
+        self._dead, self._mixing = liquids.dead_volume, liquids.mixing_time
+        self._tubes = {port: _Tube([0.0], [0.0]) for port in self._taps} if self._dead or self._mixing else {}
+        if unknown := liquids.decay.keys() - self._network.feeds.keys():
+            there = ", ".join(self._network.feeds)
+            raise config.error(
+                ("simulation", "liquids", "decay", min(unknown)), f"is not in a syringe; there are {there}"
+            )
+        self._decay, self._fresh = dict(liquids.decay), dict(self._network.feeds)
         self._concentrations: Floats = np.zeros(len(self._network.reservoirs))
         self.temperatures = temperatures_of(config)
         self._clamps: Floats = np.zeros((1, len(self._network.terminals)))
@@ -95,7 +117,8 @@ class FlowBench:
     def wait(self, duration: float) -> None:
         end = self._time + duration
         while self._time < end:
-            pulse = (math.floor(self._time / PULSE) + 1) * PULSE if self._flow_noise else math.inf
+            changing = self._flow_noise or self._decay
+            pulse = (math.floor(self._time / PULSE) + 1) * PULSE if changing else math.inf
             planned = self._plans[0][0] if self._plans else math.inf
             until = min(end, pulse, planned, *(feed.ends for feed in self._feeds.values()))
             self._advance(max(until, self._time))
@@ -108,6 +131,9 @@ class FlowBench:
             if self._time >= pulse:
                 for port, feed in self._feeds.items():
                     feed.noise = self._draw(port)
+                if self._decay:
+                    left = {name: self._fresh[name] * math.exp(-k * self._time) for name, k in self._decay.items()}
+                    self._network = self._network.with_feeds(left)
 
     def schedule(self, delay: float, action: Callable[[], None]) -> None:
         """Do `action` when `delay` s of bench time have passed; now, if that is 0."""
@@ -156,6 +182,8 @@ class FlowBench:
             return math.nan  # nothing is there
         if abs(wavelength - tap.light.wavelength) > BAND:
             return tap.light.blank
+        if port in self._tubes:
+            return self._tubes[port].seen + tap.light.blank
         return float(self._concentrations @ tap.weights) + tap.light.blank
 
     def drive(self, port: str, programmed: float, actual: float) -> None:
@@ -188,9 +216,35 @@ class FlowBench:
             for feed in self._feeds.values():
                 rates[self._network.knobs.index(feed.at)] = feed.actual * (1.0 + feed.noise)
             start = self._concentrations
-            path = self._network.relax(self._clamps, [0.0, duration], rates, start, tolerance=1e-4)
+            times = np.linspace(0.0, duration, PATH + 1 if self._tubes else 2)
+            path = self._network.relax(self._clamps, times, rates, start, tolerance=1e-4)
             self._concentrations = path[0, -1]
+            if self._tubes:
+                self._fill_tubes(times, path[0], rates)
         self._time = until
+
+    def _fill_tubes(self, times: Floats, path: Floats, rates: Floats) -> None:
+        """Let what overflows run through each tube to its photometer. times: (n,), s; path: (n, n_nodes)."""
+        waste = self._network.overflow(rates)
+        for port, tube in self._tubes.items():
+            tap = self._taps[port]
+            flow = waste.get(tap.vessel, 0.0)
+            left = tube.volumes[-1] + flow * times
+            true = path @ tap.weights
+            if self._dead and flow > 0.0:
+                tube.volumes += left[1:].tolist()
+                tube.values += true[1:].tolist()
+                arriving = np.interp(left - self._dead, tube.volumes, tube.values)
+                keep = max(0, int(np.searchsorted(tube.volumes, left[-1] - self._dead)) - 1)
+                del tube.volumes[:keep], tube.values[:keep]
+            elif self._dead:
+                arriving = np.full(len(times), float(np.interp(left[-1] - self._dead, tube.volumes, tube.values)))
+            else:
+                arriving = true
+            for step, value in zip(np.diff(times), 0.5 * (arriving[1:] + arriving[:-1]), strict=True):
+                tube.seen += (value - tube.seen) * (-math.expm1(-step / self._mixing) if self._mixing else 1.0)
+            if not self._mixing:
+                tube.seen = float(arriving[-1])
 
     def _draw(self, port: str) -> float:
         return self._flow_noise * float(self.random(f"{port}.flow").standard_normal()) if self._flow_noise else 0.0

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from labthermo.config import StationConfig
 from labthermo.yaml_file import Keys, suggest
-from simulators.conductors import Affine, BlockingLevel, Formula, Linear, Parameter, flat_parameters
+from simulators.conductors import Affine, BlockingLevel, Formula, Linear, MassAction, Parameter, flat_parameters
 from simulators.laws import BOLTZMANN_EV, ELEMENTARY_CHARGE
 from simulators.mismatch import Mismatch, crosstalk_matrix, neighbours
 from simulators.network import Network
-from simulators.processes import Edge
+from simulators.processes import Edge, Reaction
 from simulators.sample import Sample
 
 Floats = NDArray[np.float64]
@@ -68,6 +68,8 @@ class HiddenTruth:
             if field in CONDUCTING and sample.labels[process] in hidden.knocked_out:
                 base[row] *= CUT
         network = _rebuilt(drawn, sample, hidden.spin, hidden.parasitic, base, weights)
+        if simulation.liquids.evaporation > 0.0:
+            network = _evaporating(network, simulation.liquids.evaporation)
         self._networks = [network]
         jumps = sorted(hidden.charge_jumps, key=lambda jump: jump.query)
         for jump in jumps:
@@ -127,6 +129,19 @@ def _rebuilt(
     if not (spin or parasitic):
         return drawn.with_values(base, weights)
     rebuilt = Network(drawn.reservoirs, drawn.terminals, processes, drawn.knobs, feeds=drawn.feeds)
+    return rebuilt.with_values(base, weights)
+
+
+def _evaporating(network: Network, rate: float) -> Network:
+    """With water lost from every vessel at `rate`, L/s: what is dissolved stays, V dc/dt = ... + rate c."""
+    vessels = [node for node in network.reservoirs if "." in node]
+    reactions = [Reaction({node: 1.0}, MassAction(rate / network.reservoirs[node])) for node in vessels]
+    rebuilt = Network(
+        network.reservoirs, network.terminals, (*network.processes, *reactions), network.knobs, feeds=network.feeds
+    )
+    base, weights = rebuilt.base, rebuilt.weights
+    old = len(network.base)
+    base[:old], weights[:old] = network.base, network.weights
     return rebuilt.with_values(base, weights)
 
 

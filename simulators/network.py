@@ -170,6 +170,22 @@ class Network:
         other._values = other._valued()
         return other
 
+    def with_feeds(self, feeds: Mapping[str, float]) -> Network:
+        """The same network with other concentrations (mol/L) of some feeds.
+
+        Raises
+        ------
+        ValueError: there is no such feed.
+        """
+        if unknown := feeds.keys() - self.feeds.keys():
+            raise ValueError(f"no feed {', '.join(sorted(unknown))}; there are {', '.join(self.feeds) or 'none'}")
+        other = object.__new__(Network)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.pop("_steady_bend", None)
+        other.feeds = {**self.feeds, **feeds}
+        other._feeds = np.array(list(other.feeds.values()), dtype=float)
+        return other
+
     def without_ndc(self) -> Network:
         """The ablation: the same network, knobs and all, whose conductors cannot show NDC."""
         processes = [p if isinstance(p, Flow) else replace(p, law=without_ndc(p.law)) for p in self.processes]

@@ -50,7 +50,10 @@ BUDGET = 5000
 
 @dataclass(frozen=True)
 class Condition:
-    """A device to train. changes: to the station file, merged into it; goal: what is asked of the calibrated twin."""
+    """A device to train. changes: to the station file, merged into it; goal: what is asked of the calibrated twin.
+
+    control: the NDC-off sample of the same design.
+    """
 
     name: str
     station: str
@@ -58,6 +61,7 @@ class Condition:
     goal: str
     changes: dict[str, Any] = field(default_factory=dict)
     methods: tuple[str, ...] = (FLAGSHIP,)
+    control: bool = False
 
     @property
     def jump(self) -> int | None:
@@ -88,6 +92,7 @@ CONDITIONS = (
     Condition("A, dots with another law (spin)", SINE, "sine", "6 of 8 below .05 in 2000", _hidden(spin=True)),
     Condition("A, lead levers 0.1", SINE, "sine", "as without", _levers(0.1)),
     Condition("A, lead levers 0.3", SINE, "sine", "reported", _levers(0.3)),
+    Condition("A, NDC off", SINE, "sine", "never below the floor", control=True),
     Condition(
         "A, charge jump of 30 ueV before query 120", SINE, "sine", "below .05 again within 200; jump in the report",
         _hidden(charge_jumps=[{"of": "dot3", "shift": "30 ueV", "query": 120}]),
@@ -127,7 +132,9 @@ class Judge:
         for name, there in (("before", []), ("after", [{**jump, "query": 0} for jump in jumps])):
             silent = {"simulation": {"noise": "off", "quantisation": False, "hidden": {"charge_jumps": there}}}
             path = write_station(condition, folder / name, silent)
-            station = stack.enter_context(Station(load_station(path).with_seed(seed), "model"))
+            station = stack.enter_context(
+                Station(load_station(path).with_seed(seed), "model", control=condition.control)
+            )
             self._devices.append(station.device)
 
     def error(self, task: Task, knobs: dict[str, float], number: int) -> float:
@@ -141,7 +148,8 @@ def measure(condition: Condition, method: str, seed: int, budget: int) -> dict[s
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         path = write_station(condition, folder / "device")
-        station = stack.enter_context(Station(load_station(path).with_seed(seed), "model"))
+        config = load_station(path).with_seed(seed)
+        station = stack.enter_context(Station(config, "model", control=condition.control))
         device = station.device
         task = make_task(condition.task, device.channels)
         judge = Judge(condition, seed, folder, stack)

@@ -390,13 +390,20 @@ def train(
         Path | None,
         typer.Option("--twin", help="start from this calibrated twin, which `labthermo run calibrate_twin` has stored"),
     ] = None,
+    reference_every: Annotated[
+        int,
+        typer.Option(
+            min=0, help="queries after which the first one is asked again, to see drift; 0: never. They count"
+        ),
+    ] = 100,
     bench: BenchOption = None,
     confirmed: ConfirmedOption = False,
     runs: RunsOption = None,
 ) -> None:
     """Train the device on a task, score it on points it was not trained on, and write its record and report."""
     opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench, confirmed=confirmed)
-    plan = replace(_training(opened.config, task, method, queries, reset), ablate=detune)
+    plan = _training(opened.config, task, method, queries, reset)
+    plan = replace(plan, ablate=detune, reference_every=reference_every)
     if twin is not None:
         from labthermo.stored_twin import load_twin
 

@@ -81,6 +81,10 @@ class Twin(Protocol):
         """Readings (batch, n_readings) and their derivatives by the coordinates, (batch, n_readings, n)."""
         ...
 
+    def levels(self) -> list[tuple[int, float]]:
+        """The coordinates that a charge beside a dot moves, and eV per unit of each; empty without dots."""
+        ...
+
     def loosen(self) -> None:
         """A charge may have jumped: what was learnt becomes the prior, with its levels uncertain again."""
         ...

@@ -134,6 +134,10 @@ class NetworkTwin:
         predicted, blocks, _ = self._derivatives(self.coordinates, knobs, inputs, None)
         return predicted, np.stack(blocks, axis=1)
 
+    def levels(self) -> list[tuple[int, float]]:
+        """The coordinates that a charge beside a dot moves, and eV per unit of each."""
+        return list(self._mismatch.common_levels.items())
+
     def loosen(self) -> None:
         """A charge may have jumped: what was learnt becomes the prior, with every dot's levels uncertain again.
 
@@ -143,7 +147,9 @@ class NetworkTwin:
         spread = 4.0 * self._covariance
         for k, size in self._mismatch.common_levels.items():
             spread[k, k] += (JUMP / size) ** 2
-        self._prior = (self.coordinates.copy(), np.asarray(np.linalg.cholesky(np.linalg.inv(spread)).T, dtype=float))
+        # contiguous: BLAS rounds a transposed view differently, and a restored twin has none
+        root = np.array(np.linalg.cholesky(np.linalg.inv(spread)).T, dtype=float, order="C")
+        self._prior = (self.coordinates.copy(), root)
         self._covariance = spread
 
     def parameters(self) -> dict[str, tuple[float, float, float]]:

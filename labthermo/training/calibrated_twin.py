@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from labthermo.channel import Channel
 from labthermo.device import Query, Response
 from labthermo.training.calibration import AGREES, CALIBRATION, CERTAIN, Calibration, refit
+from labthermo.training.change import most_likely_change
 from labthermo.training.evidence import Evidence
 from labthermo.training.residual import Residual
 from labthermo.training.task import Task
@@ -39,6 +40,8 @@ ON_TARGET = 1.3  # chi-squared per reading about the targets at which there is n
 UNSURE = 0.08  # of the amplitude: the twin's doubt at a setting, above which it is probed before it is measured whole
 PROBES = 10  # in a row at most
 SURPRISE = 4.0  # chi-squared per reading of a prediction from which a jump is looked for
+CHANGED = 9.0  # fall of chi-squared that a shift of one dot's levels brings, from which a jump is looked for
+CONFIRMED = 12.0  # the same at an earlier setting that is asked again, from which it has happened
 REFERENCE = 6  # queries that look for it
 REGION = 0.3  # of half a knob's range: the first step where the twin is wrong
 
@@ -72,6 +75,8 @@ class CalibratedTwin:
         self._asked = 0
         self._next: tuple[Floats, Floats] | None = None
         self._after: Floats | None = None  # where to go on after a look at an earlier setting
+        self._suspected: tuple[int, int | None] = (0, None)  # first setting after a change, coordinate that has shifted
+        self._alarm = CHANGED
         self._best: tuple[float, list[float]] | None = None
         self._promised = math.inf
         self._radius = REGION
@@ -144,6 +149,8 @@ class CalibratedTwin:
             "next": None if self._next is None else [part.tolist() for part in self._next],
             "after": None if self._after is None else self._after.tolist(),
             "settings": self._evidence.settings,
+            "suspected": list(self._suspected),
+            "alarm": self._alarm,
             "best": self._best,
             "promised": None if math.isinf(self._promised) else self._promised,
             "radius": self._radius,
@@ -164,6 +171,7 @@ class CalibratedTwin:
         self._next = None if following is None else (np.array(following[0]), np.array(following[1]))
         self._after = None if state["after"] is None else np.array(state["after"])
         self._evidence = Evidence(list(state["settings"]))
+        self._suspected, self._alarm = (state["suspected"][0], state["suspected"][1]), state["alarm"]
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._promised = math.inf if state["promised"] is None else state["promised"]
         self._radius = state["radius"]
@@ -173,11 +181,8 @@ class CalibratedTwin:
         self._events = [(kind, detail) for kind, detail in state["events"]]
         self._rng.bit_generator.state = state["rng"]
         self._twin.restore(state["twin"])
-        fitted = self._evidence.settings
-        if self._phase == "check":
-            fitted = fitted[:-1]  # the last one is in doubt, and the twin does not know it yet
-        if fitted:
-            self._twin.condition(*Evidence(fitted).rows())
+        if self._evidence.settings:
+            self._twin.condition(*self._evidence.rows())
         self._ask = None
 
     def _start(self, proposed: Floats | None = None) -> Floats:
@@ -215,6 +220,11 @@ class CalibratedTwin:
             self._twin.condition(*Evidence(self._evidence.settings[:-1]).rows())
             self._chi = before
             return self._suspect(knobs, response, phase)
+        if phase != "calibrate" and self._chi < 3.0 * AGREES:  # else the twin is far from where it is linear
+            change = most_likely_change(self._twin, self._evidence)
+            if change is not None and change.gain > self._alarm * max(1.0, self._chi):
+                self._alarm = 1.3 * change.gain  # if nothing comes of it, the next alarm takes more
+                return self._suspect(knobs, response, phase, change.split, change.level)
         if phase == "train":
             return self._judge(knobs, response)
         if phase == "probe":
@@ -243,8 +253,15 @@ class CalibratedTwin:
             self._phase, self._probes = "probe", self._probes + 1
             self._next = self._calibration.at(self._twin, knobs, self._sigma())
 
-    def _suspect(self, knobs: Floats, response: Response, phase: str) -> Progress | None:
-        """Look at an earlier setting again before believing the last one: has the device changed?"""
+    def _suspect(
+        self, knobs: Floats, response: Response, phase: str, split: int | None = None, level: int | None = None
+    ) -> Progress | None:
+        """Look at an earlier setting again before believing what came after: has the device changed?
+
+        split: index of the first setting that is doubted, the last one if not given; level: the coordinate that may
+        have shifted.
+        """
+        self._suspected = (len(self._evidence.settings) - 1 if split is None else split, level)
         self._phase, self._next, self._after = "check", self._reference(), knobs
         return self._progress(response) if phase == "train" else None
 
@@ -263,22 +280,32 @@ class CalibratedTwin:
         return float(np.mean(((readings - predicted)[sure]) ** 2 / variance[sure])) if sure.any() else 0.0
 
     def _reference(self) -> tuple[Floats, Floats]:
-        """An earlier setting to ask again: of those before the last, the one that levels move most."""
-        settings = self._evidence.settings[:-1]
-        recent = settings[-12:]
-        covariance, kept = self._twin.covariance(), self._twin.state()
-        self._twin.loosen()
-        more = self._twin.covariance() - covariance
-        self._twin.restore(kept)
-        self._twin.condition(*Evidence(settings).rows())
-        moved = []
+        """An earlier setting to ask again: of those before the suspected change, the one that it would move most."""
+        split, level = self._suspected
+        settings = self._evidence.settings
+        recent = settings[max(0, split - 12) : split]
+        more: Floats | None = None
+        if level is None:
+            covariance, kept = self._twin.covariance(), self._twin.state()
+            self._twin.loosen()
+            more = self._twin.covariance() - covariance
+            self._twin.restore(kept)
+            self._twin.condition(*Evidence(settings).rows())
+        best: tuple[float, Floats, Floats] | None = None
         for setting in recent:
-            n = len(setting["inputs"])
-            _, by = self._twin.sensitivity(np.tile(setting["knobs"], (n, 1)), np.array(setting["inputs"]))
-            moved.append(float(np.mean(np.einsum("brn,nm,brm->br", by[:, :1], more, by[:, :1]))))
-        chosen = recent[int(np.argmax(moved))]
-        rows = np.unique(np.linspace(0, len(chosen["inputs"]) - 1, REFERENCE).round().astype(int))
-        return np.array(chosen["knobs"]), np.array(chosen["inputs"])[rows]
+            inputs = np.array(setting["inputs"])
+            _, by = self._twin.sensitivity(np.tile(setting["knobs"], (len(inputs), 1)), inputs)
+            if level is None:
+                assert more is not None
+                moved = np.einsum("brn,nm,brm->br", by[:, :1], more, by[:, :1])[:, 0]
+            else:
+                moved = np.sum((by[:, :, level] / np.array(setting["sigma"])) ** 2, axis=1)
+            rows = np.sort(np.argsort(-moved, kind="stable")[:REFERENCE])
+            told = float(np.sum(moved[rows]))
+            if best is None or told > best[0]:
+                best = told, np.array(setting["knobs"]), inputs[rows]
+        assert best is not None
+        return best[1], best[2]
 
     def _predict(self, knobs: Floats) -> tuple[Floats, Floats]:
         """Outputs on the task's inputs, (n, n_outputs), and their derivatives by the knobs."""
@@ -375,6 +402,7 @@ class CalibratedTwin:
     def _compare(self, response: Response) -> None:
         """Hold the reference against what was read there before; set the levels free if they contradict each other."""
         suspect = self._evidence.settings[-1]
+        split, level = self._suspected
         knobs = np.array([response.knobs[c.name] for c in self._knobs])
         again = Evidence()
         again.add(knobs, response)
@@ -383,36 +411,61 @@ class CalibratedTwin:
         before, after = np.array(old["readings"], dtype=float), np.array(new["readings"], dtype=float)
         variance = np.array(old["sigma"]) ** 2 + np.array(new["sigma"]) ** 2
         contradiction = float(np.nanmean((after - before) ** 2 / variance))
+        changed, shift = contradiction > SURPRISE, None
+        if level is not None:
+            inputs = np.array(new["inputs"])
+            by = self._twin.sensitivity(np.tile(new["knobs"], (len(inputs), 1)), inputs)[1][:, :, level]
+            information = float(np.nansum(by**2 / variance))
+            moved = float(np.nansum(by * (after - before) / variance))
+            changed = information > 0.0 and moved**2 / information > CONFIRMED
+            shift = moved / information if changed else None
         assert self._after is not None
         back, self._after = self._after, None
         calibrating = self._best is None and self._lowest == math.inf and self._probes == 0
         calibrating &= len(suspect["inputs"]) != len(self._task.inputs)
-        if contradiction > SURPRISE:
-            self._events.append(
-                (
-                    "jump",
-                    {
-                        "chi_squared": contradiction,
-                        "largest": float(np.nanmax(np.abs(after - before)[:, : self._task.targets.shape[1]])),
-                        "readings_dropped": len(self._evidence),
-                        "message": "readings at the same setting differ from before by more than noise",
-                    },
-                )
-            )
+        if changed:
+            self._record_jump(contradiction, split, level, shift, before, after)
+            later = self._evidence.settings[split:]
+            self._evidence = Evidence(self._evidence.settings[:split])
+            self._refit()  # without what came after, then free to move
             self._twin.loosen()
-            self._evidence = again
-            self._best, self._stale = None, 0
+            loose = self._twin.state()
+            self._best, self._stale, self._alarm = None, 0, CHANGED
+            self._evidence = Evidence([new, *later])
+            self._refit()
+            if self._chi > AGREES:  # it has changed in the middle of a batch
+                self._twin.restore(loose)
+                self._evidence = again
+                self._refit()
         else:
             self._evidence.settings.insert(-1, new)
-        self._refit()
+            self._refit()
         if calibrating:
             self._phase, self._next = "calibrate", self._calibrating()
-        else:
-            self._go_to(self._start(self._improve(back)))
+            return
+        self._go_to(self._start(self._improve(back)))
+
+    def _record_jump(
+        self, chi: float, split: int, level: int | None, shift: float | None, before: Floats, after: Floats
+    ) -> None:
+        settings = self._evidence.settings
+        detail: dict[str, Any] = {
+            "chi_squared": chi,
+            "largest": float(np.nanmax(np.abs(after - before)[:, : self._task.targets.shape[1]])),
+            "readings_before": sum(len(s["inputs"]) for s in settings[:split]),
+            "readings_since": sum(len(s["inputs"]) for s in settings[split:]),
+            "message": "readings at the same setting differ from before by more than noise",
+        }
+        if level is not None and shift is not None:
+            detail |= {
+                "of": list(self._twin.parameters())[level],
+                "shift": float(shift * dict(self._twin.levels())[level]),
+            }
+        self._events.append(("jump", detail))
 
     def _earlier(self, new: Mapping[str, Any]) -> dict[str, Any]:
         """The readings of the same knobs and inputs that were measured before."""
-        for setting in reversed(self._evidence.settings):
+        for setting in reversed(self._evidence.settings[: self._suspected[0]]):
             if np.allclose(setting["knobs"], new["knobs"], rtol=1e-6, atol=1e-9):
                 place = [int(np.argmin(np.abs(np.array(setting["inputs"]) - row).sum(axis=1))) for row in new["inputs"]]
                 return {name: [setting[name][k] for k in place] for name in ("readings", "sigma")}

@@ -23,12 +23,15 @@ from labthermo.training.trainer import Ask
 from labthermo.twin import Twin
 
 Floats = NDArray[np.float64]
+DRIFT = "drift"  # purpose of the queries that ask the first setting again
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a training is: enough, with the station's files, to start it again from its journal.
 
+    reference_every: device queries after which the run's first setting and input are asked once more, for drift; 0:
+    never. They count.
     start: a stored twin (:class:`labthermo.stored_twin.StoredTwin`, as a mapping) to start from; None: from the design.
     ablate: whether, after the training, the barriers are detuned to measure that the device is then monotone.
     reset: where inputs start from, ``park`` or ``each`` (see :class:`Query`), in every batch and in the score.
@@ -41,6 +44,7 @@ class Plan:
     start: Mapping[str, Any] | None = None
     reset: str = "park"
     ablate: bool = False
+    reference_every: int = 0
 
     def header(self) -> dict[str, Any]:
         """For the journal's header, JSON-able."""
@@ -52,6 +56,7 @@ class Plan:
             "start": self.start,
             "reset": self.reset,
             "ablate": self.ablate,
+            "reference_every": self.reference_every,
             "task_data": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.task).items()},
         }
 
@@ -63,7 +68,9 @@ class Plan:
         }
         reset = header.get("reset", "park")  # runs before 0.1.0 had no other
         start, ablate = header.get("start"), bool(header.get("ablate", False))
-        return Plan(Task(**data), header["method"], int(header["budget"]), int(header["seed"]), start, reset, ablate)
+        every = int(header.get("reference_every", 0))
+        budget, seed = int(header["budget"]), int(header["seed"])
+        return Plan(Task(**data), header["method"], budget, seed, start, reset, ablate, every)
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,21 @@ def train(
     if saved is not None:
         trainer.restore(saved["trainer"])
         told = int(saved["told"])
+    referenced = max((p.number for p in journal.points() if p.purpose == DRIFT and p.number <= told), default=0)
     reason = "the trainer has finished"
     tell("screening on the twin", journal.queries(), None)
     while (ask := trainer.ask()) is not None:
+        if (reference := _reference(journal, plan.reference_every, told, referenced)) is not None:
+            if told + 2 > plan.budget:
+                reason = f"the budget of {plan.budget} device queries is spent"
+                break
+            response = _complete(run, Ask(-1, reference, DRIFT), told, plan.reset)
+            if any(s is Status.TRIPPED for s in response.status):
+                reason = "an interlock has tripped"
+                break
+            told = referenced = journal.last_number()
+            journal.save_trainer({"trainer": trainer.state(), "told": told})
+            continue
         # not counted twice: what a crash left of this very batch is in the journal already
         if told + 1 + len(np.asarray(ask.query.inputs)) > plan.budget:
             reason = f"the budget of {plan.budget} device queries is spent"
@@ -149,6 +168,7 @@ def train(
         _describe(run, plan, twin, control_twin, knobs)
     elif task.classes and task.targets.shape[1] > 1:
         _compare(run, plan)
+    _describe_drift(run)
     run.event("end", reason=reason, knobs=knobs)
     return Outcome(rmse, floor, accuracy, bound, reason)
 
@@ -187,6 +207,44 @@ def _scan(run: Run, plan: Plan, knobs: Mapping[str, float], purpose: str, kind: 
     names = ("outputs", "nodes", "sigma", "node_sigma", "settle_time", "inputs")
     status = tuple(found.status[k] for k in back)
     return replace(found, status=status, **{name: getattr(found, name)[back] for name in names})
+
+
+def _reference(journal: Journal, every: int, told: int, referenced: int) -> Query | None:
+    """The run's first setting and input once more, if that is due after query `told`; last asked as `referenced`."""
+    if every <= 0 or told + 1 - referenced < every:
+        return None
+    first = next(p for p in journal.points() if p.number == 0)
+    nudge = None if first.nudge is None else np.array([first.nudge])
+    return Query(first.knobs_asked, np.array([first.inputs_asked]), nudge, reset="park")
+
+
+def _describe_drift(run: Run) -> None:
+    """A figure of the readings of the run's first setting and input over its queries."""
+    points = [p for p in run.journal.points() if p.number == 0 or p.purpose == DRIFT]
+    reads = [c for kind in ("output", "node") for c in run.device.channels if c.kind == kind]
+    if len(points) < 2:
+        return
+    found = []
+    for k, read in enumerate(reads):
+        value = np.array([[*p.outputs, *p.nodes][k] for p in points])
+        sigma = np.array([[*p.sigma, *p.node_sigma][k] for p in points])
+        width = np.sqrt(sigma[1:] ** 2 + sigma[0] ** 2)
+        known = np.isfinite(value[1:] - value[0]) & (width > 0.0)  # a simulation without noise has no width
+        if not known.any():
+            continue
+        change = np.abs(value[1:] - value[0])[known] / width[known]
+        found.append((float(np.max(change)), read.name))
+        numbers = [p.number for p in points]
+        run.event(
+            "figure", kind="curves", title=f"Drift of {read.name}",
+            caption="The run's first setting and input, asked once more from time to time.",
+            curves=[{"label": "measured", "x": numbers, "y": value.tolist(), "sigma": sigma.tolist()}],
+            levels={"at first": float(value[0])}, x_name="device queries", x_unit="", y_name=read.name,
+            y_unit=read.unit,
+        )  # fmt: skip
+    if found:
+        largest, name = max(found)
+        run.event(DRIFT, references=len(points) - 1, largest=largest, reading=name)
 
 
 def _complete(run: Run, ask: Ask, told: int, reset: str) -> Response:

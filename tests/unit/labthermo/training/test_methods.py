@@ -135,6 +135,44 @@ def test_a_killed_run_equals_the_uninterrupted_one_bit_for_bit(method: str, xor:
     check_kills(method, xor, tmp_path, 1)
 
 
+def test_drift_references_count_and_survive_a_kill(xor: Path, tmp_path: Path) -> None:
+    with open_model(xor, 5) as station:
+        plan = Plan(make_task("xor", station.device.channels), "nelder_mead", 150, 5, reference_every=40)
+    whole = recorded(xor, tmp_path / "whole", plan, 5, iter([]))
+    journal = Journal.open(tmp_path / "whole" / "run", writable=False)
+    counts = journal.purposes()
+    assert counts["drift"] == 3
+    assert 130 < sum(n for purpose, n in counts.items() if purpose != "score") <= 150
+    first, *later = (p for p in journal.points() if p.number == 0 or p.purpose == "drift")
+    assert {p.inputs_asked for p in later} == {first.inputs_asked}
+    assert all(p.knobs_asked == first.knobs_asked for p in later)
+    (said,) = journal.events("drift")
+    assert said.detail["largest"] < 5.0  # nothing drifts here
+    journal.close()
+    at = later[0].number
+    for kill in (at, at + 5, at + 10):  # commits are points and saved states: about here
+        assert recorded(xor, tmp_path / f"broken{kill}", plan, 5, iter([kill])) == whole
+
+
+def test_a_run_with_a_charge_jump_killed_and_resumed_equals_the_uninterrupted_one(tmp_path: Path) -> None:
+    text = (EXAMPLES / "xor" / "crosstalk.yaml").read_text()
+    jump = "hidden: {charge_jumps: [{of: dot1, shift: 100 ueV, query: 34}], crosstalk: 20 %}"
+    assert "hidden: {crosstalk: 20 %}" in text
+    (tmp_path / "two_dots.yaml").write_text((EXAMPLES / "xor" / "two_dots.yaml").read_text())
+    path = tmp_path / "station.yaml"
+    path.write_text(text.replace("hidden: {crosstalk: 20 %}", jump))
+    with open_model(path, 1) as station:
+        plan = Plan(make_task("xor", station.device.channels), "calibrated_twin", 150, 1, reference_every=50)
+    whole = recorded(path, tmp_path / "whole", plan, 1, iter([]))
+    journal = Journal.open(tmp_path / "whole" / "run", writable=False)
+    assert journal.events("jump")
+    assert journal.purposes()["check"] > 0
+    numbers = [p.number for p in journal.points() if p.purpose == "check"]
+    journal.close()
+    for kill in (numbers[0] + 12, numbers[-1] + 14):  # commits are points and saved states: about here
+        assert recorded(path, tmp_path / f"broken{kill}", plan, 1, iter([kill])) == whole
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("method", METHODS)

@@ -191,9 +191,8 @@ def compare_backends(seed: int, budget: int) -> dict[str, Any]:
                 header = {**plan.header(), "control": True}  # no ablation: it does not ask the device
                 with station.run(Path(folder), header) as run:
                     outcome = train(run, plan, station.twin(), station.twin)
-                    counts = run.journal.purposes()
+                    queries = run.journal.queries()
                     run.journal.finish("finished")
-        queries = sum(n for purpose, n in counts.items() if purpose != "score")
         record[backend] = {"rmse": outcome.rmse, "queries": queries, "seconds": time.perf_counter() - began}
     return record
 

@@ -84,3 +84,22 @@ def test_the_crossbar_learns_digits_over_the_wire(tmp_path):
     assert summary["backend"] == "wire"
     assert summary["accuracy"] > 0.68
     assert "floor" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("example", "task"), [("xor", "xor"), ("sine", "band_pass"), ("rings", "rings")])
+def test_what_no_monotone_device_can_do_is_done_with_ndc_and_not_without(example, task, tmp_path):
+    """One seed of the table that benchmarks/expressivity.py makes: same design, knobs and budget."""
+    command = [sys.executable, "-m", "labthermo", "train", EXAMPLES / example / "station.yaml", "--task", task]
+    command += ["--backend", "model", "--seed", "5", "--queries", "1500"]
+    found = {}
+    for name, words in (("on", []), ("off", ["--control"])):
+        runs = ["--runs", tmp_path / name]
+        subprocess.run([*command, *words, *runs], check=True, capture_output=True, timeout=600)
+        found[name] = json.loads(next((tmp_path / name).glob("*/summary.json")).read_text())
+    on, off = found["on"], found["off"]
+    assert on["rmse"] < 0.6 * on["floor"]
+    assert on["accuracy"] > 0.95
+    assert off["rmse"] >= off["floor"] - 0.02  # noise may make an answer a little better than monotone
+    assert off["accuracy"] <= off["floor_accuracy"]

@@ -64,7 +64,7 @@ def format_quantity(value: float, unit: str, digits: int = 4) -> str:
     keep their plain number, and so do seconds above one. With the unit ``%``, 0.1 gives ``10 %``.
     """
     if unit == "%":
-        return f"{100 * value:.{digits}g} %"
+        return f"{float(f'{100 * value:.{digits}g}'):g} %"
     shown = unit.replace("ohm", "Ω")
     if value == 0 or not math.isfinite(value) or not unit[:1].isalpha():
         return f"{value:.{digits}g} {shown}".rstrip().replace("e+0", "e").replace("e+", "e")

@@ -136,6 +136,7 @@ def test_format_then_parse_returns_the_value(size, negative, unit):
         (0.02, "s", "20 ms"),
         (1e9, "1/s", "1e9 1/s"),
         (0.1, "%", "10 %"),
+        (0.999996, "%", "100 %"),
         (0.1, "", "0.1"),
         (0, "V", "0 V"),
         (math.nan, "V", "nan V"),

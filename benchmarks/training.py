@@ -365,6 +365,8 @@ after 120 queries in the median, 88 to 154. A device without NDC cannot do bette
 
 * Another law and the 300 Mohm are outside the twin's family: it does not know that they may exist. Lead levers are
   within it (`unknowns: {{lead_levers: 0.1}}`); 0.3 is three of its standard deviations.
+* The jump is recorded with the dot and the size that the readings speak for; on a device outside the family a false one
+  may be recorded, which costs queries and not the training.
 * A seed's pair is the queries at which it was first below .05 and below .02; – means never.
 
 ## Over instruments

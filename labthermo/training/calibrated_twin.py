@@ -430,7 +430,9 @@ class CalibratedTwin:
             self._refit()  # without what came after, then free to move
             self._twin.loosen()
             loose = self._twin.state()
-            self._best, self._stale, self._alarm = None, 0, CHANGED
+            self._stale, self._alarm = 0, CHANGED
+            if self._best is not None:
+                self._best = math.inf, self._best[1]  # the knobs to keep until others are better on the changed device
             self._evidence = Evidence([new, *later])
             self._refit()
             if self._chi > AGREES:  # it has changed in the middle of a batch

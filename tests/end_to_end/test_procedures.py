@@ -106,7 +106,8 @@ def kill_and_resume(name: str, backend: str, runs: Path, commits: int, part: flo
     """What was committed before the kill, and after resuming."""
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["labthermo.cli", "labthermo.station", "labthermo.training.loop"])
-    at = max(2, round(part * commits))  # the first commit is the header
+    # the first commit is the header, the last two are the outcome and what a bench has used up
+    at = min(max(2, round(part * commits)), commits - 2)
     process = context.Process(target=run_killed, args=(run_words(name, backend, runs), at))
     process.start()
     process.join(200)

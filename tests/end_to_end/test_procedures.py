@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -42,6 +43,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "activity_assay": ("ldh_one_well", (*_LDH, "substrate=e", "hold=n=16.5 uL/min, u1=20 uL/min", "repeats=2")),
     "standard_curve": ("ldh_one_well", (*_LDH, "substrate=n", "hold=e=0 uL/min", "stock=2 mM", "points=4")),
     "blank_and_path": ("ldh_one_well", (*_LDH, "substrate=n", "hold=e=0 uL/min", "stock=2 mM", "repeats=2")),
+    "calibrate_twin": ("xor", ("queries=12", "parity=8")),
     "health_check": ("sine", ("gates=p1", "gate_points=3", "bias_points=3", "repeats=4", "load=3.6 Mohm")),
 }
 """Procedure -> example, and parameters that make it small."""
@@ -73,7 +75,10 @@ def labthermo(*words: str) -> None:
 def run_words(name: str, backend: str, runs: Path) -> list[str]:
     example, parameters = CASES[name]
     options = [word for parameter in parameters for word in ("-p", parameter)]
-    station = str(EXAMPLES / example / "station.yaml")
+    lab = runs.parent / example
+    if not lab.exists():  # a copy: a calibrated twin is stored beside its station
+        shutil.copytree(EXAMPLES / example, lab, ignore=shutil.ignore_patterns("runs"))
+    station = str(lab / "station.yaml")
     return ["run", name, station, "--backend", backend, "--runs", str(runs), *options]
 
 
@@ -229,7 +234,8 @@ def check_on_the_wire(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, 
         assert [kind for kind, _ in again] == [kind for kind, _ in events]
         with closing(Journal.open(whole, writable=False)) as one, closing(Journal.open(only_run(torn))) as other:
             asked = [[(p.purpose, p.knobs_asked, p.inputs_asked, p.reset) for p in j.points()] for j in (one, other)]
-        assert asked[0] == asked[1]
+        # calibrate_twin chooses by what it reads, and a bench does not read the same noise twice
+        assert asked[0] == asked[1] or name == "calibrate_twin"
         check_report(only_run(torn), "wire")
 
 

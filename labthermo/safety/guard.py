@@ -86,10 +86,7 @@ class Guard:
             found[line.name] = value, line.unit
             if line.limits and not line.low <= value <= line.high:
                 state = "cannot be measured" if math.isnan(value) else f"is {format_quantity(value, line.unit)}"
-                self.tripped = f"{line.name} {state}; its limits are {line.limits}"
-                failures = "; ".join(self.make_safe())
-                done = f"the way to the safe state failed ({failures})" if failures else "the device was made safe"
-                raise TripError(f"{self.tripped}; {done}; find out why before re-arming")
+                raise self._trip(f"{line.name} {state}; its limits are {line.limits}")
         return found
 
     def energise(self) -> None:
@@ -261,7 +258,19 @@ class Guard:
                 reading = source.measure_leakage(line.port)
             if reading.flag != "ok" or abs(reading.value) > limit.max:
                 leak = format_quantity(reading.value, "A") if reading.flag == "ok" else "more than can be measured"
-                self.tripped = f"{line.channel.name} leaks {leak}; at most {format_quantity(limit.max, 'A')} is allowed"
-                failures = "; ".join(self.make_safe(zero_knobs=True))
-                done = f"the way to zero failed ({failures})" if failures else "inputs and gates were ramped to zero"
-                raise TripError(f"{self.tripped}; {done}; find out why before re-arming")
+                allowed = format_quantity(limit.max, "A")
+                raise self._trip(f"{line.channel.name} leaks {leak}; at most {allowed} is allowed", zero_knobs=True)
+
+    def _trip(self, reason: str, *, zero_knobs: bool = False) -> TripError:
+        """Let nothing move any more, and make the device safe; the error to raise.
+
+        zero_knobs: ramp the gates to zero, whatever the station does on a stop.
+        """
+        self.tripped = reason
+        failures = "; ".join(self.make_safe(zero_knobs=zero_knobs or None))
+        goal, done = "the safe state", "the device was made safe"
+        if zero_knobs:
+            goal, done = "zero", "inputs and gates were ramped to zero"
+        if failures:
+            done = f"the way to {goal} failed ({failures})"
+        return TripError(f"{reason}; {done}; find out why before re-arming")

@@ -1,6 +1,10 @@
 """Whether the enzymatic bench delivers what its pages claim: coverage of intervals, and trained devices.
 
     python benchmarks/enzymes.py dose_response [--backend model|wire] [--seeds N]
+    python benchmarks/enzymes.py train [--backend model|wire] [--seeds N]
+
+`train`: XOR on device R1, sine and band-pass on R2, by the command line; and the control of each, the same design
+without the dead-end complex, with the same knobs, budget and trainer.
 
 Everything is simulated. A line is printed for each seed, and the summary last.
 """
@@ -16,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from expressivity import trained
 
 from labthermo import Station
 from labthermo.config import load_station
@@ -27,6 +32,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CONSTANTS = ("vmax", "km", "ki")
 STOCK = 40e-3  # mol/L, as the example's device file has it
 Z = 1.959964  # of 95 %
+TRAININGS = (  # station below examples/, task, budget of device queries
+    ("ldh_one_well/station.yaml", "xor", 300),
+    ("ldh_two_wells/station.yaml", "sine", 400),
+    ("ldh_two_wells/band.yaml", "band_pass", 160),
+)
 
 
 def hidden_constants(config: Any) -> np.ndarray:
@@ -114,13 +124,38 @@ def dose_response(backend: Any, seeds: int) -> dict[str, Any]:
     }
 
 
+def train(backend: Any, seeds: int) -> list[dict[str, Any]]:
+    """XOR on R1, sine and band-pass on R2, seeds 1 to `seeds`, each beside its control: what `labthermo train` says."""
+    print("| station, task | NDC | seed | error / amplitude | floor | right, % | floor, % | queries | reads | h | mL |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    found = []
+    for station, task, queries in TRAININGS:
+        for control in (False, True):
+            for seed in range(1, seeds + 1):
+                summary = trained(station, task, seed, control, queries, backend)
+                found.append(summary)
+                cells = [f"{station}, {task}", "off" if control else "on", str(seed)]
+                cells += [f"{summary[key]:.3f}" for key in ("rmse", "floor")]
+                shares = [summary.get(key) for key in ("accuracy", "floor_accuracy")]
+                cells += ["" if share is None else f"{100 * share:.1f}" for share in shares]
+                cells.append(str(summary["queries"]))
+                if spent := summary.get("usage", {}).get("training"):
+                    litres = ", ".join(f"{pump} {1e3 * volume:.0f}" for pump, volume in spent["delivered"].items())
+                    cells += [str(spent["reads"]), f"{spent['seconds'] / 3600:.0f}", litres]
+                print("| " + " | ".join(cells) + " |", flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["dose_response"])
+    parser.add_argument("what", choices=["dose_response", "train"])
     parser.add_argument("--backend", default="model", choices=["model", "wire"])
-    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=0, help="samples; default: 200, and 3 of each training")
     arguments = parser.parse_args()
-    print(json.dumps(dose_response(arguments.backend, arguments.seeds), indent=1))
+    if arguments.what == "train":
+        train(arguments.backend, arguments.seeds or 3)
+        return
+    print(json.dumps(dose_response(arguments.backend, arguments.seeds or 200), indent=1))
 
 
 if __name__ == "__main__":

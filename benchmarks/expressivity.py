@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 TASKS = (("xor", "xor"), ("sine", "band_pass"), ("rings", "rings"))  # example, task
@@ -22,14 +23,17 @@ QUERIES = 1500
 BEGIN, END = "<!-- made by benchmarks/expressivity.py -->\n", "<!-- end -->\n"
 
 
-def trained(example: str, task: str, seed: int, control: bool, runs: Path) -> dict[str, float]:
-    """The summary of one training."""
-    command = [sys.executable, "-m", "labthermo", "train", ROOT / "examples" / example / "station.yaml"]
-    command += ["--task", task, "--backend", "model", "--seed", str(seed), "--queries", str(QUERIES), "--runs", runs]
-    before = set(runs.glob("*/summary.json"))
-    subprocess.run([*command, *(["--control"] if control else [])], check=True, capture_output=True)
-    (made,) = set(runs.glob("*/summary.json")) - before
-    return json.loads(made.read_text())
+def trained(
+    station: str, task: str, seed: int, control: bool, queries: int = QUERIES, backend: str = "model"
+) -> dict[str, Any]:
+    """The summary of one training by the command line. station: of an example, ``xor/station.yaml``."""
+    command = [sys.executable, "-m", "labthermo", "train", ROOT / "examples" / station, "--task", task]
+    command += ["--backend", backend, "--seed", str(seed), "--queries", str(queries)]
+    with tempfile.TemporaryDirectory() as runs:
+        done = [*command, "--runs", runs, *(["--control"] if control else [])]
+        subprocess.run(done, check=True, capture_output=True)
+        (made,) = Path(runs).glob("*/summary.json")
+        return json.loads(made.read_text())
 
 
 def spread(values: list[float], digits: int, scale: float = 1.0) -> str:
@@ -40,23 +44,22 @@ def spread(values: list[float], digits: int, scale: float = 1.0) -> str:
 def rows(example: str, task: str, seeds: int) -> list[str]:
     """Two lines of the table: with NDC and without."""
     lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        for control in (False, True):
-            found = [trained(example, task, seed, control, Path(folder)) for seed in range(seeds)]
-            floor, bound = found[0]["floor"], found[0]["floor_accuracy"]
-            errors, shares = [f["rmse"] for f in found], [f["accuracy"] for f in found]
-            if control:
-                kept = min(errors) >= floor and max(shares) <= bound
-                verdict = "none passes a floor" if kept else "A FLOOR IS PASSED"
-            else:
-                passed = sum(e < floor and a > bound for e, a in zip(errors, shares, strict=True))
-                verdict = f"{passed} of {seeds} beyond both floors"
-            queries = spread([f["queries"] for f in found], 0)
-            lines.append(
-                f"| {task} ({example}) | {'off' if control else 'on'} | {spread(errors, 3)} | {floor:.3f} "
-                f"| {spread(shares, 1, 100.0)} | {100 * bound:.1f} | {queries} | {verdict} |"
-            )
-            print(lines[-1], flush=True)
+    for control in (False, True):
+        found = [trained(f"{example}/station.yaml", task, seed, control) for seed in range(seeds)]
+        floor, bound = found[0]["floor"], found[0]["floor_accuracy"]
+        errors, shares = [f["rmse"] for f in found], [f["accuracy"] for f in found]
+        if control:
+            kept = min(errors) >= floor and max(shares) <= bound
+            verdict = "none passes a floor" if kept else "A FLOOR IS PASSED"
+        else:
+            passed = sum(e < floor and a > bound for e, a in zip(errors, shares, strict=True))
+            verdict = f"{passed} of {seeds} beyond both floors"
+        queries = spread([f["queries"] for f in found], 0)
+        lines.append(
+            f"| {task} ({example}) | {'off' if control else 'on'} | {spread(errors, 3)} | {floor:.3f} "
+            f"| {spread(shares, 1, 100.0)} | {100 * bound:.1f} | {queries} | {verdict} |"
+        )
+        print(lines[-1], flush=True)
     return lines
 
 

@@ -47,6 +47,7 @@ class Run:
         self._on_point = on_point
         self._record = Record(journal) if replay else None
         self._broken: RecordError | None = None
+        self._used: dict[str, Any] = {}  # what is recorded already of what this session has used up
         self._closed = False
 
     @property
@@ -188,6 +189,21 @@ class Run:
         self._journal.event("weight", pump=pump, weight=weight)
         return weight
 
+    def record_usage(self, of: str = "") -> None:
+        """Record as an event what the bench has used up since this was last done, and what for; nothing on a model.
+
+        of: ``training``, or empty for everything else.
+
+        Raises
+        ------
+        RecordError: it could not be recorded.
+        """
+        usage = getattr(self._device, "usage", None)
+        if usage is not None:
+            now = asdict(usage())
+            self._journal.event("usage", of=of, **_since(now, self._used))
+            self._used = now
+
     def close(self) -> None:
         """Park the device and close the journal, in this order, once. What fails in parking is recorded and raised."""
         if self._closed:
@@ -195,9 +211,7 @@ class Run:
         self._closed = True
         try:
             self._device.park()
-            usage = getattr(self._device, "usage", None)
-            if usage is not None:
-                self._journal.event("usage", **asdict(usage()))
+            self.record_usage()
         except LabThermoError as error:
             self._journal.event("park_failed", message=str(error))
             raise
@@ -222,6 +236,14 @@ class Run:
         if self._on_point is not None:
             for point in self._journal.points(after=last):
                 self._on_point(point)
+
+
+def _since(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What has been added to counts, and to counts by name."""
+    return {
+        name: _since(value, before.get(name, {})) if isinstance(value, dict) else value - before.get(name, 0)
+        for name, value in now.items()
+    }
 
 
 def new_run_id() -> str:

@@ -217,18 +217,39 @@ def _add_facts(page: Page, journal: Journal) -> None:
         span = " to ".join(format_quantity(end(known), unit) for end in (min, max)) if known else "never measured"
         page.facts.append((name, span))
     if usage := _usage(journal):
-        page.facts.append(("Readings of all meters", f"{usage['reads']:,}".replace(",", " ")))
-        page.facts.append(("Time on the bench", duration(usage["seconds"])))
-        for pump, volume in usage["delivered"].items():
-            page.facts.append((f"Pumped by {pump}", format_quantity(volume, "L", 3)))
+        trained = usage.get("training")
+        least = "" if usage["complete"] else "at least "  # a session that was killed has not told
+
+        def add(name: str, words: Callable[[dict[str, Any]], str]) -> None:
+            of_it = f", of it for training {words(trained)}" if trained else ""
+            page.facts.append((name, least + words(usage) + of_it))
+
+        add("Readings of all meters", lambda of: f"{of['reads']:,}".replace(",", " "))
+        add("Time on the bench", lambda of: duration(of["seconds"]))
+        for pump in usage["delivered"]:
+            add(f"Pumped by {pump}", lambda of, pump=pump: format_quantity(of["delivered"][pump], "L", 3))
     page.facts.append(("Outcome", outcome_now(journal.folder, journal.outcome)))
 
 
 def _usage(journal: Journal) -> dict[str, Any]:
-    """What all sessions of a run have used up: reads, seconds of bench time, and L by pump; empty without a bench."""
-    found: dict[str, Any] = {}
-    for event in journal.events("usage"):
-        found = found or {"reads": 0, "seconds": 0.0, "delivered": {}}
+    """What a run has used up: reads, seconds of bench time, and L by pump; empty without a bench.
+
+    ``training``: the same for the training alone, where there was one. ``complete``: false where a session was killed
+    before it could say what it had used up.
+    """
+    events = journal.events("usage")
+    if not events:
+        return {}
+    sessions = 1 + len(journal.events("resumed"))
+    told = sum(not event.detail.get("of") for event in events)
+    found = {**_sum(events), "complete": told >= sessions}
+    trained = [event for event in events if event.detail.get("of") == "training"]
+    return {**found, "training": _sum(trained)} if trained else found
+
+
+def _sum(usages: Sequence[Event]) -> dict[str, Any]:
+    found: dict[str, Any] = {"reads": 0, "seconds": 0.0, "delivered": {}}
+    for event in usages:
         found["reads"] += int(event.detail["reads"])
         found["seconds"] += float(event.detail["seconds"])
         for pump, volume in event.detail["delivered"].items():

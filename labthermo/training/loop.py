@@ -146,6 +146,7 @@ def train(
                     "progress", queries=journal.queries(), rmse=progress.rmse, best=progress.best, phase=ask.phase
                 )
         tell(ask.phase, journal.queries(), None if progress is None else progress.rmse)
+    run.record_usage("training")  # what follows is no part of its cost
     tell("scoring", journal.queries(), None)
     knobs, read_out = trainer.result(), getattr(trainer, "read_out", None)  # only a reservoir's trainer has one
     task = plan.task

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labthermo.bench_device import Usage
 from labthermo.channel import Channel
 from labthermo.device import Query, Response, Status
 from labthermo.errors import InstrumentError, ParameterError, QueryError, RecordError
@@ -292,3 +293,37 @@ def test_a_recipe_that_asks_otherwise_than_its_record_is_refused(journal: Journa
         with pytest.raises(RecordError, match="run the procedure again"):
             Run(Doubler(), journal, replay=True).query(query, purpose)
     assert journal.count() == 1
+
+
+class Metered(Doubler):
+    """A bench that has pumped 2 mL, in 10 s and 3 reads, with every input."""
+
+    inputs = 0
+
+    def stream(self, query: Query) -> Iterator[Response]:
+        for part in super().stream(query):
+            self.inputs += len(part)
+            yield part
+
+    def usage(self) -> Usage:
+        return Usage(3 * self.inputs, 10.0 * self.inputs, {"p": 2e-3 * self.inputs})
+
+
+def test_what_is_used_up_is_recorded_once_and_with_what_it_was_for(journal: Journal) -> None:
+    run = Run(Metered(), journal)
+    run.query(Query(inputs=[1.0, 2.0]), "train")
+    run.record_usage("training")
+    run.query(Query(inputs=[1.0]), "score")
+    run.close()
+    with contextlib.closing(Journal.open(journal.folder, writable=False)) as record:
+        found = [e.detail for e in record.events("usage")]
+    assert found == [
+        {"of": "training", "reads": 6, "seconds": 20.0, "delivered": {"p": 4e-3}},
+        {"of": "", "reads": 3, "seconds": 10.0, "delivered": {"p": pytest.approx(2e-3)}},
+    ]
+
+
+def test_a_model_uses_nothing_up(journal: Journal) -> None:
+    run = Run(Doubler(), journal)
+    run.record_usage("training")
+    assert journal.events("usage") == []

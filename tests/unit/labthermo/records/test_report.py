@@ -377,3 +377,21 @@ def test_evidence_stands_in_a_section_and_what_weakens_it_at_the_top(tmp_path: P
     ):
         assert words in page.text
     assert summary["bistable"] == [[1.1e-3, 1.3e-3]]
+
+
+def test_what_was_used_up_is_told_apart_from_what_the_training_took(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "r1", {"backend": "wire", "task": "xor"})
+    journal.event("usage", of="training", reads=1200, seconds=7200.0, delivered={"n": 10e-3})
+    journal.event("usage", of="", reads=300, seconds=3600.0, delivered={"n": 5e-3})
+    text = Page(write_report(journal.folder).read_text()).text
+    assert "1 500, of it for training 1 200" in text
+    assert f"{duration(10_800.0)}, of it for training {duration(7200.0)}" in text
+    assert "15 mL, of it for training 10 mL" in text
+    usage = json.loads(write_summary(journal.folder, {}).read_text())["usage"]
+    assert usage["delivered"] == {"n": pytest.approx(15e-3)}
+    assert usage["training"]["delivered"] == {"n": 10e-3}
+    assert usage["complete"]
+    journal.event("resumed")  # and was killed before it could say what it used up
+    assert "at least 1 500" in Page(write_report(journal.folder).read_text()).text
+    assert not json.loads(write_summary(journal.folder, {}).read_text())["usage"]["complete"]
+    journal.close()

@@ -1,9 +1,13 @@
-"""New Era NE-1000 syringe pump, pumping out of one syringe, one way.
+"""New Era NE-1000 syringe pump, pumping out of one syringe, one way; with check valves, it fills it from a bottle.
 
 Over `nesp_lib` (NESP-Lib), unmodified, which constructs, runs, stops and sets up the pump over a port with deadlines.
 Rates are sent and all values read here: the driver cuts numbers off instead of rounding them (17.4 becomes 17.39), it
 changes the units with the size of the rate, which the pump refuses while it pumps, and its constructor acknowledges,
 and so forgets, the alarm that says that the power has failed.
+
+To refill, the pump withdraws the volume that it has infused, as a target at which it stops by itself. Both volumes stay
+counted in the pump until the syringe is full again, so a program that was killed meanwhile is not missed: whoever opens
+the pump next knows what is left from the two counts.
 
 The pump has no end switch: an empty syringe, a plunger that sticks and too high a pressure all stall the motor. After a
 stall or a power failure volumes are ``invalid`` until :meth:`Ne1000.home`.
@@ -22,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 from instruments.serial_line import SerialLine, SerialPort
 from instruments.transport import StateError, WrongModelError
 from labthermo.errors import InstrumentError, LimitError, ReadbackError
-from labthermo.instrument import Identity, Reading
+from labthermo.instrument import TOPPED_UP, Identity, Reading
 
 if TYPE_CHECKING:
     from nesp_lib import Pump
@@ -39,7 +43,8 @@ _STX, _ETX = b"\x02", b"\x03"
 _REPLY = re.compile(r"(?P<number>\d\d)(?:(?P<status>[IWSPTUX])(?P<data>.*)|A\?(?P<alarm>[RSTEO]))", re.DOTALL)
 _VERSION = re.compile(r"NE(\d+)(?:X\d*)?V(\d+\.\d+)")
 _RATE = re.compile(r"(\d*\.\d*)(UM|MM|UH|MH)")
-_DISPENSED = re.compile(r"I(\d*\.\d*)W\d*\.\d*(UL|ML)")
+_DISPENSED = re.compile(r"I(\d*\.\d*)W(\d*\.\d*)(UL|ML)")
+_VOLUME = re.compile(r"(\d*\.\d*)(UL|ML)")
 _DIAMETER = re.compile(r"\d*\.\d*")
 _ALARMS = {
     "S": "has stalled: the syringe is empty, its plunger sticks or the pressure is too high",
@@ -67,13 +72,15 @@ class Ne1000:
         visa: str = "@py",
         diameter: float = 0.0,
         syringe_volume: float = 0.0,
+        refill_rate: float = 0.0,
         number: int = 0,
         baud_rate: int = 19200,
     ) -> None:
         """Open the pump and read its state; nothing moves, and nothing is set but the basic mode of talking.
 
         diameter: of the syringe's bore, m; 0 takes what the pump has. syringe_volume: L that it holds when full; 0 if
-        it is not to be watched. number: 0 to 99, of the pump on its line. visa is of no use on a serial line.
+        it is not to be watched. refill_rate: L/s at which it is filled again, from a bottle through check valves; 0
+        where nobody fills it. number: 0 to 99, of the pump on its line. visa is of no use on a serial line.
         """
         from nesp_lib import Pump
 
@@ -81,6 +88,10 @@ class Ne1000:
             raise LimitError(f"{name}: a diameter of {diameter:g} m is outside 0.1 mm to 80 mm; give it in m")
         if not 0 <= number <= 99:
             raise LimitError(f"{name}: a pump's number is 0 to 99, not {number}")
+        if not (math.isfinite(syringe_volume) and syringe_volume >= 0.0):
+            raise LimitError(f"{name}: syringe_volume is {syringe_volume} L; write 0 or more, in L")
+        if refill_rate and not syringe_volume:
+            raise LimitError(f"{name}: refill_rate needs syringe_volume, the volume (L) of the full syringe")
         self.name = name
         self._number = number
         self._alarm = ""  # what it has said that it is, for as long as it was not homed
@@ -89,12 +100,17 @@ class Ne1000:
         self.rebooted = self._line.rebooted
         self.incidents = self._line.incidents
         self._valid = not self.rebooted and not self._alarm
-        self._capacity = syringe_volume
-        self._homed = syringe_volume  # L in the syringe when the pump's count was 0
+        self.syringe_volume = syringe_volume
+        self.refill_rate = refill_rate
+        self._homed = syringe_volume  # L in the syringe when the pump's counts were 0
+        self._turned = False  # it may stand at withdrawing
+        self._drawing = (0.0, 0.0)  # L that were withdrawn when a refill was started, and when it will be full
         port = cast(Any, _Port(self._line.port))  # the driver's own would have no deadlines
         try:
             self._driver: Pump = self._line.retry("set up its driver", lambda: Pump(port, number))
             self._diameter = diameter or self._read_diameter()
+            if refill_rate:
+                self._check_rate(refill_rate, self._limits())
         except BaseException:
             self.close()
             raise
@@ -118,21 +134,7 @@ class Ne1000:
             )
             if not math.isclose(found, self._diameter, rel_tol=1e-3):
                 raise ReadbackError(f"{self.name}: set to {self._diameter:g} m of diameter, reads back {found:g} m")
-        from nesp_lib import PumpingDirection
-
-        if self._ask("DIR") != "INF":
-            found = self._line.set(
-                "set the direction",
-                lambda: self._drive(lambda: setattr(self._driver, "pumping_direction", PumpingDirection.INFUSE)),
-                lambda: self._ask("DIR"),
-                lambda found: found == "INF",
-            )
-            if found != "INF":
-                raise ReadbackError(f"{self.name}: was set to infuse, and reads back {found!r}")
-        if not _is_zero(self._ask("VOL")):
-            found = self._line.set("pump without end", lambda: self._talk("VOL0"), lambda: self._ask("VOL"), _is_zero)
-            if not _is_zero(found):
-                raise ReadbackError(f"{self.name}: was set to pump without end, and reads back {found!r}")
+        self._face_out()
         self._unit, self._top = self._best_unit(rate)
 
     def set_rate(self, rate: float) -> None:
@@ -144,8 +146,10 @@ class Ne1000:
         self._line.refuse_reboot()
         if self._alarm:
             raise self._alarmed()
-        number = rate / UNITS[self._unit]
-        text = f"{number:.{_decimals(number)}f}"
+        if self._turned:
+            self._stop()
+            self._face_out()
+        text = _number(rate / UNITS[self._unit])
 
         def write() -> None:
             if self._status() == "I":
@@ -160,11 +164,13 @@ class Ne1000:
             raise ReadbackError(f"{self.name}: set to {rate:g} L/s but reads back {got:g} L/s")
 
     def rate(self) -> float:
-        """Get the rate (L/s) at which it pumps now, from its status and ``RAT``; 0 when it stands still."""
-        if self._line.agree("status", self._status) not in ("I", "X"):
+        """Get the rate (L/s) at which it pumps now, from status and ``RAT``; 0 at rest, negative if it withdraws."""
+        status = self._line.agree("status", self._status)
+        if status not in ("I", "X", "W"):
             return 0.0
+        self._turned = self._turned or status == "W"
         match = self._line.agree("RAT", lambda: self._match("RAT", _RATE))
-        return float(match[0]) * UNITS[match[1]]
+        return float(match[0]) * UNITS[match[1]] * (-1.0 if status == "W" else 1.0)
 
     def rate_span(self) -> tuple[float, float]:
         """Get the lowest and highest rate (L/s) above 0 with this syringe and in the units chosen."""
@@ -181,32 +187,90 @@ class Ne1000:
 
     def home(self, volume: float) -> None:
         """Take the syringe to hold `volume` (L, from 0 to what it holds when full) now; volumes count from here."""
-        top = self._capacity or math.inf
+        top = self.syringe_volume or math.inf
         if not 0.0 <= volume <= top:
             raise LimitError(
                 f"{self.name}: {volume:g} L is outside 0 to {top:g} L, what the syringe holds; nothing was set"
             )
         if self._line.retry("status", lambda: self._status(ignore_alarm=True)) in "IWX":
             raise InstrumentError(f"{self.name}: is pumping; stop it before it is homed")
-        self._line.set(
-            "clear the volume infused",
-            lambda: self._drive(self._driver.volume_infused_clear),
-            self._dispensed,
-            lambda got: got == 0.0,
-        )
+        self._clear_counts()
         self._alarm, self._valid, self._homed = "", True, volume
+        if self._turned:
+            self._stop()
+            self._face_out()
 
     def infused_volume(self) -> Reading:
         """Get the volume (L) infused since it was homed, from ``DIS``; ``invalid`` after a stall or power failure."""
-        volume = self._dispensed()
-        return Reading(volume) if self._valid and not self._alarm else Reading(math.nan, "invalid")
+        return self._if_valid(self._dispensed()[0])
 
     def remaining_volume(self) -> Reading:
         """Get the volume (L) still in the syringe; ``invalid`` after a stall or power failure, or without its size."""
-        infused = self.infused_volume()
-        if infused.flag != "ok" or not self._homed:
-            return Reading(math.nan, "invalid")
-        return Reading(self._homed - infused.value)
+        infused, withdrawn, _ = self._dispensed()
+        left = self._homed - infused + withdrawn
+        possible = self._homed > 0.0 and left <= (self.syringe_volume or math.inf) * (1.0 + 1e-6)
+        return self._if_valid(left if possible else math.nan)
+
+    def start_refill(self) -> float:
+        """Measure what was infused since the syringe was full and begin to withdraw as much; the time (s) it takes.
+
+        0 s: it is full but for a hundredth, and nothing moves. It stops by itself; :meth:`finish_refill` must follow.
+        """
+        if not self.refill_rate:
+            raise InstrumentError(f"{self.name}: is not refilled; option refill_rate says that it has check valves")
+        self._line.refuse_reboot()
+        if self._alarm:
+            raise self._alarmed()
+        left = self.remaining_volume()
+        if left.flag != "ok":
+            raise InstrumentError(f"{self.name}: what its syringe holds is not known; fill and home it by hand")
+        if self._line.retry("status", self._status) in "IWX":
+            raise InstrumentError(f"{self.name}: is pumping; stop it before it is refilled")
+        _, withdrawn, unit = self._dispensed()
+        # cut off, never rounded up: past its stop the plunger would stall
+        amount = _cut((self.syringe_volume - left.value) / VOLUMES[unit])
+        volume = amount * VOLUMES[unit]
+        if volume < TOPPED_UP * self.syringe_volume:
+            return 0.0
+        self._valid, self._turned = False, True  # until it has been found to be full
+        self._drawing = withdrawn, withdrawn + volume
+        self._turn("WDR")
+        self._set_volume(_number(amount), unit)
+        rate_unit, _ = self._best_unit(self.refill_rate)
+        rate = _number(self.refill_rate / UNITS[rate_unit])
+        wanted = float(rate) * UNITS[rate_unit]
+
+        def write() -> None:
+            if self._status() != "W" and self._dispensed()[1] == withdrawn:  # never twice
+                self._talk(f"RAT{rate}{rate_unit}")
+                self._drive(lambda: self._driver.run(wait_while_running=False))
+
+        got = self._line.set("refill", write, self.rate, lambda got: math.isclose(got, -wanted, rel_tol=1e-6))
+        if not math.isclose(got, -wanted, rel_tol=1e-6):
+            self._stop()
+            raise ReadbackError(f"{self.name}: was set to withdraw {wanted:g} L/s, and reads back {-got:g} L/s")
+        return volume / wanted
+
+    def finish_refill(self) -> float:
+        """Measure the volume (L) withdrawn by a refill that has come to its end, and take the syringe to be full.
+
+        Where it has not ended, or the volume is wrong, the pump is stopped and its volumes are ``invalid``.
+        """
+        started, full = self._drawing
+        status = self._line.agree("status", self._status)  # an alarm raises here
+        _, withdrawn, unit = self._dispensed()
+        step = VOLUMES[unit] * 10.0 ** -_decimals(withdrawn / VOLUMES[unit])
+        if status != "S" or not abs(withdrawn - full) <= 1.5 * step:
+            self._stop()
+            raise InstrumentError(
+                f"{self.name}: its refill did not end as it should: {withdrawn - started:g} L of {full - started:g} L "
+                f"are withdrawn, and its status is {status!r}; its volumes are not to be trusted: see to it, then fill "
+                "and home the pump"
+            )
+        self._clear_counts()
+        self._face_out()
+        self._valid, self._homed = True, self.syringe_volume
+        return withdrawn - started
 
     def refuse_reboot(self) -> None:
         """Raise InstrumentError if its power has failed since it was opened, or it stands still with an alarm."""
@@ -291,9 +355,63 @@ class Ne1000:
         """What the pump has for the bore of its syringe, m."""
         return 1e-3 * float(self._line.agree("DIA", lambda: self._match("DIA", _DIAMETER))[0])
 
-    def _dispensed(self) -> float:
-        value, unit = self._line.agree("DIS", lambda: self._match("DIS", _DISPENSED, ignore_alarm=True))
-        return float(value) * VOLUMES[unit]
+    def _dispensed(self) -> tuple[float, float, str]:
+        """What it has infused and withdrawn since it was homed, L, and the units it counts in."""
+        infused, withdrawn, unit = self._line.agree("DIS", lambda: self._match("DIS", _DISPENSED, ignore_alarm=True))
+        return float(infused) * VOLUMES[unit], float(withdrawn) * VOLUMES[unit], unit
+
+    def _if_valid(self, volume: float) -> Reading:
+        sound = self._valid and not self._alarm and math.isfinite(volume)
+        return Reading(volume) if sound else Reading(math.nan, "invalid")
+
+    def _clear_counts(self) -> None:
+        """What was infused first: a pump that has withdrawn more than it infused is full (see :meth:`_face_out`)."""
+        for which, clear in enumerate((self._driver.volume_infused_clear, self._driver.volume_withdrawn_clear)):
+            self._line.set(
+                "clear the volume counted",
+                lambda clear=clear: self._drive(clear),
+                lambda which=which: self._dispensed()[which],
+                lambda got: got == 0.0,
+            )
+
+    def _face_out(self) -> None:
+        """At rest: to infuse, without end. What a refill that was broken off has left behind is tidied up."""
+        if self._ask("DIR") != "INF":
+            infused, withdrawn, _ = self._dispensed()
+            if self.refill_rate and withdrawn >= infused:
+                self._clear_counts()
+            self._turn("INF")
+        if not _is_zero(self._ask("VOL")):
+            self._set_volume("0")
+        self._turned = False
+
+    def _turn(self, way: str) -> None:
+        """Which way it will pump, ``INF`` or ``WDR``. Only at rest."""
+        from nesp_lib import PumpingDirection
+
+        direction = PumpingDirection.INFUSE if way == "INF" else PumpingDirection.WITHDRAW
+        found = self._line.set(
+            "set the direction",
+            lambda: self._drive(lambda: setattr(self._driver, "pumping_direction", direction)),
+            lambda: self._ask("DIR"),
+            lambda found: found == way,
+        )
+        if found != way:
+            raise ReadbackError(f"{self.name}: its direction was set to {way!r}, and reads back {found!r}")
+
+    def _set_volume(self, number: str, unit: str = "") -> None:
+        """After how much it will stop, in the units in which it counts; 0 is never."""
+
+        def right(found: str) -> bool:
+            match = _VOLUME.fullmatch(found)
+            if match is None or not any(map(str.isdigit, match[1])):
+                return False
+            return float(match[1]) == float(number) and unit in ("", match[2])
+
+        found = self._line.set("set the volume", lambda: self._talk(f"VOL{number}"), lambda: self._ask("VOL"), right)
+        if not right(found):
+            what = "pump without end" if float(number) == 0.0 else f"stop after {number} {unit}"
+            raise ReadbackError(f"{self.name}: was set to {what}, and reads back {found!r}")
 
     def _drive(self, act: Callable[[], object]) -> None:
         """Let the driver act. An alarm that it meets is acknowledged thereby, and so must be remembered here."""
@@ -367,8 +485,19 @@ class _Port:
 
 
 def _is_zero(volume: str) -> bool:
-    match = re.fullmatch(r"(\d*\.\d*)(UL|ML)", volume)
+    match = _VOLUME.fullmatch(volume)
     return match is not None and any(map(str.isdigit, match[1])) and float(match[1]) == 0.0
+
+
+def _number(value: float) -> str:
+    """As it is sent to the pump."""
+    return f"{value:.{_decimals(value)}f}"
+
+
+def _cut(value: float) -> float:
+    """The next number below that the pump can take."""
+    scale = 10.0 ** _decimals(value)
+    return math.floor(value * scale + 1e-6) / scale
 
 
 def _decimals(number: float) -> int:

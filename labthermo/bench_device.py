@@ -16,8 +16,9 @@ from labthermo.config import Settle
 from labthermo.device import Query, Response, Status
 from labthermo.errors import InstrumentError, QueryError
 from labthermo.fluidics import AbsorbanceLine, RateLine
-from labthermo.instrument import Flag, GateDac, Instrument, Reading
+from labthermo.instrument import TOPPED_UP, Flag, GateDac, Instrument, Reading
 from labthermo.limits import check_query
+from labthermo.quantity import format_quantity
 from labthermo.safety.guard import Guard, TripError
 from labthermo.safety.signals import deaf, shielded
 from labthermo.settling import WAIT, NoiseEstimate, settle
@@ -31,6 +32,24 @@ _FLAGS: dict[Flag, Status] = {
     "compliance": Status.COMPLIANCE,
     "invalid": Status.ABANDONED,
 }
+
+
+RESERVE = 0.02
+"""Of a syringe's volume, what is not counted on: a plastic one is up to 1 % off, and readings take time, too."""
+RAMPS = 3.0  # full ones, that come before an answer at most: park, knobs, inputs
+
+
+@dataclass(frozen=True)
+class Refill:
+    """One refill of all syringes that wanted it.
+
+    seconds: of bench time since the device was opened, at its end; lasted: s, from the pumps' stop to their restart;
+    volumes: pump -> L that were drawn.
+    """
+
+    seconds: float
+    lasted: float
+    volumes: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,10 @@ class BenchDevice:
 
     A device query is one input, settled, and one reading of every output and node at their integration times.
     The short readings that watch it settle are not averaged in.
+
+    Before an input whose answer could find a syringe empty, every syringe that can be is filled, with all pumps at rest
+    meanwhile, and the device settles anew. Timed readings are never interrupted: there it is filled before the query.
+    `on_refill` is told of each refill.
     """
 
     def __init__(
@@ -88,6 +111,8 @@ class BenchDevice:
         self._metered = self._began = clock.now()
         self._delivered = dict.fromkeys(self._pumps, 0.0)
         self._reads = 0
+        self._syringes = [line for line in lines if isinstance(line, RateLine) and line.source.syringe_volume > 0.0]
+        self.on_refill: Callable[[Refill], None] | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -136,16 +161,21 @@ class BenchDevice:
         Raises
         ------
         QueryError, LimitError: the query does not fit or leaves the limits; nothing was moved.
+        InstrumentError: among others, a syringe could be empty before the answer is there, and cannot be filled.
         """
         inputs, knobs = check_query(query, self._channels)
         delays = query.delays(len(inputs))
         names = [c.name for c in self._channels if c.kind == "input"]
         reached: dict[str, float] = {}
-        for row, delay in zip(inputs, delays, strict=True):
-            asked = {**knobs, **dict(zip(names, map(float, row), strict=True))}
+        settings = [{**knobs, **dict(zip(names, map(float, row), strict=True))} for row in inputs]
+        timed = any(delay is not None for delay in delays)
+        for k, (row, delay, asked) in enumerate(zip(inputs, delays, settings, strict=True)):
             parked = query.reset == "each" or (query.reset == "park" and not reached)
-            still = not parked and all(self._asked.get(name) == value for name, value in asked.items())
             try:
+                if self._syringes and not (timed and k):
+                    stretch = self._stretch(settings[k:] if timed else [asked], delays[k:], query.reset)
+                    self._provide(stretch, timed and not parked and self._is_at(asked))
+                still = not parked and self._is_at(asked)
                 if parked:
                     self._guard.move(dict.fromkeys(names, 0.0))
                 if not reached:
@@ -167,6 +197,87 @@ class BenchDevice:
             response = self._measure(np.array([[back[name] for name in names]]), reached, delay, surroundings)
             self._meter({})
             yield response
+
+    def _is_at(self, asked: dict[str, float]) -> bool:
+        """Whether inputs and knobs are there already, and have been asked for it."""
+        return all(self._asked.get(name) == value for name, value in asked.items())
+
+    def _stretch(
+        self, settings: Sequence[dict[str, float]], delays: Sequence[float | None], reset: str
+    ) -> list[tuple[dict[str, float], float]]:
+        """What is to flow until these are answered: what is asked, and for how long at most, s."""
+        found: list[tuple[dict[str, float], float]] = []
+        asked, passed = self._asked, self._clock.now() - self._since  # s since the last set-point
+        for setting, delay in zip(settings, delays, strict=False):
+            if reset == "each" or any(asked.get(name) != value for name, value in setting.items()):
+                passed = 0.0
+            asked = setting
+            if delay is not None:
+                lasts = max(0.0, delay - passed)
+                passed = max(passed, delay)
+            else:
+                lasts = self._settling.timeout if self._wiring.outputs else WAIT * self._slowest
+                passed += lasts
+            found.append((setting, lasts + (WAIT * self._slowest if reset == "each" else 0.0)))
+        return found
+
+    def _provide(self, stretch: Sequence[tuple[dict[str, float], float]], continued: bool) -> None:
+        """See to it that no syringe runs empty meanwhile. continued: a series of timed readings has begun before.
+
+        Raises
+        ------
+        InstrumentError: one could, and cannot be filled, or not now; nothing was moved.
+        """
+        empty = False
+        moving = (*self._wiring.inputs, *self._wiring.knobs)
+        ramps = RAMPS * max(line.channel.maximum / line.channel.slew for line in moving)
+        for line in self._syringes:
+            name, size = line.channel.name, line.source.syringe_volume
+            with shielded():
+                left = line.source.remaining_volume()
+            if left.flag != "ok":
+                raise InstrumentError(
+                    f"{name}: what its syringe holds is not known; nothing was moved: fill it, then `labthermo home "
+                    f"STATION {name}`"
+                )
+            rate, need = max(0.0, line.read_back()), 0.0
+            for asked, lasts in stretch:
+                before, rate = rate, asked.get(name, rate)
+                need += max(before, rate) * ramps + rate * lasts
+            if need <= left.value - RESERVE * size:
+                continue
+            wanted = format_quantity(need, "L", 3)
+            holds = f"{name}: its syringe holds {format_quantity(max(left.value, 0.0), 'L', 3)}"
+            if line.source.refill_rate == 0.0:
+                raise InstrumentError(
+                    f"{holds}, and {wanted} could be needed until the answer is there; nothing was moved: fill it, "
+                    f"then `labthermo home STATION {name}`, or give the pump check valves, a bottle and the option "
+                    "refill_rate"
+                )
+            if need > (1.0 - TOPPED_UP - RESERVE) * size:
+                raise InstrumentError(
+                    f"{name}: {wanted} could be needed until the answer is there, more than a full syringe of "
+                    f"{format_quantity(size, 'L', 3)} gives; nothing was moved: take a larger syringe, a shorter "
+                    "settle.timeout, or a shorter series of timed readings"
+                )
+            if continued:
+                raise InstrumentError(
+                    f"{holds}, {wanted} could be needed, and a series of timed readings is not interrupted to fill it; "
+                    "nothing was moved: ask for the whole series in one query, which is begun with a full syringe"
+                )
+            empty = True
+        if empty:
+            self._refill()
+
+    def _refill(self) -> None:
+        began, rates = self._clock.now(), dict(self._rates)
+        self._asked.clear()
+        self._meter(dict.fromkeys(self._pumps, 0.0))
+        volumes = self._guard.refill()
+        self._meter(rates)
+        now = self._clock.now()
+        if self.on_refill is not None:
+            self.on_refill(Refill(now - self._began, now - began, volumes))
 
     def retrace(self, past: Sequence[Point]) -> None:
         """Bring inputs and knobs, through Guard, to where the last of these answered points left them.
@@ -225,7 +336,7 @@ class BenchDevice:
         for pump, rate in self._rates.items():
             self._delivered[pump] += rate * (now - self._metered)
         self._metered = now
-        self._rates.update({name: rate for name, rate in rates.items() if name in self._pumps})
+        self._rates.update({name: max(0.0, rate) for name, rate in rates.items() if name in self._pumps})
 
     def weigh(self, pump: str) -> float:
         """Stop a pump, an input or a knob, and weigh (g) what has come out of it since it was weighed last.
@@ -242,6 +353,23 @@ class BenchDevice:
         self._asked[pump] = 0.0
         self._since = self._clock.now()
         return self._balance(pump)
+
+    def home(self, pump: str) -> float:
+        """An operator's word that the syringe of a pump, an input or a knob, is full now; the L that it holds then.
+
+        Raises
+        ------
+        QueryError: there is no such pump. InstrumentError: the station file does not say what its syringe holds, the
+        pump runs, or it does not answer.
+        """
+        for line in self._syringes:
+            if line.channel.name == pump:
+                with shielded():
+                    line.source.home(line.source.syringe_volume)
+                return line.source.syringe_volume
+        if pump not in self._pumps:
+            raise QueryError(f"no pump {pump!r}; there are {', '.join(self._pumps) or 'none'}")
+        raise InstrumentError(f"{pump}: what its syringe holds is not known; give its driver the option syringe_volume")
 
     def take_incidents(self) -> tuple[str, ...]:
         """What went wrong on the lines and was mended since this was last asked."""
@@ -261,7 +389,7 @@ class BenchDevice:
         failures = self._guard.make_safe()
         self._meter({})
         if self._pumps and not failures:
-            self._rates = {name: rate for name, rate in self._guard.read().items() if name in self._pumps}
+            self._meter(self._guard.read())
         _complain(failures)
 
     def close(self) -> None:

@@ -59,6 +59,19 @@ def move_channel(station: Station, name: str, value: str) -> str:
     return f"{name} = {format_quantity(reached, settable[name].unit)}"
 
 
+def home_pump(station: Station, pump: str) -> str:
+    """Take an operator's word that a pump's syringe is full, and let the pump count from here.
+
+    Raises
+    ------
+    QueryError: no such pump. InstrumentError: the station file has no `syringe_volume` for it, or it is pumping.
+    OwnershipError: somebody else holds the bench.
+    """
+    with station.by_hand() as device:
+        volume = device.home(pump)
+    return f"{pump} is full: {format_quantity(volume, 'L')}"
+
+
 def stop_run(folder: Path) -> None:
     """Ask the process that goes on with a run to stop, and wait until it has let go of it, in its safe state.
 

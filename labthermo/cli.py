@@ -685,6 +685,24 @@ def set_(
         print(move_channel(opened, channel, value))
 
 
+@app.command(epilog="Example: labthermo home lab/station.yaml n1")
+def home(
+    station: StationFile,
+    pump: Annotated[str, typer.Argument(help="an input or knob that is a pump's rate", show_default=False)],
+    backend: BackendOption = None,
+    bench: BenchOption = None,
+) -> None:
+    """Say that a pump's syringe is full now: after you changed or filled it, and after a stall. Nothing is moved.
+
+    What it holds is the option `syringe_volume` of its driver.
+    """
+    from labthermo.by_hand import home_pump
+
+    opened = _open_station(station, _backend(backend), bench=bench)
+    with _signals():
+        print(home_pump(opened, pump))
+
+
 @app.command(epilog="Example: labthermo watch lab/station.yaml y --times 20")
 def watch(
     station: StationFile,

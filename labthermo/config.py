@@ -482,10 +482,10 @@ class StationConfig(Section):
         Noise and resolution stay: they are known beforehand.
         """
         other = self.with_simulation(mismatch=0.0, hidden=Hidden(), offsets=False, faults=())
-        # a syringe that runs empty is forecast from what it would have to deliver
+        # a syringe that nobody fills and that runs empty is forecast from what it would have to deliver
         endless = {
             name: section.model_copy(update={"options": {**section.options, "syringe_volume": 0.0}})
-            if "syringe_volume" in section.options
+            if "syringe_volume" in section.options and not section.options.get("refill_rate")
             else section
             for name, section in other.instruments.items()
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,8 @@ class Travel:
 
     unit: of the channel; lowest, highest: where it would go; way: the sum of all its steps; largest_step; fastest: the
     highest rate of change between two steps, per second; moves: how many steps. delivered: of a pumped flow, what it
-    would deliver in all (L), else None; refills: of a syringe whose volume the station file has, how often it would
-    have to be filled again, else None. times, values: every set-point, s and `unit`.
+    would deliver in all (L), else None; refills: of a syringe whose volume the station file has, how often it would be
+    filled again by its pump, or would have to be by somebody, else None. times, values: every set-point, s and `unit`.
     """
 
     channel: str
@@ -128,6 +128,7 @@ def forecast(
             except LabThermoError as error:
                 problems.append(" ".join(str(error).split()))
             points = run.journal.points()
+            refilled = Counter(pump for event in run.journal.events("refill") for pump in event.detail["volumes"])
         bench_time = station.clock.now() - began
         usage = getattr(station.device, "usage", None)
         reads = usage().reads if usage is not None else 0
@@ -140,16 +141,18 @@ def forecast(
         if status in _ADVICE
     ]
     travels = []
-    for channel in channels:
-        if (
-            channel.kind in ("input", "knob")
-            and (travel := _travel(channel, log, began, bench_time, _syringe(config, channel.name))) is not None
-        ):
-            travels.append(travel)
-            problems += _limits_hit(channel, travel)
-            if travel.refills:
-                size = format_quantity(_syringe(config, channel.name), "L")
-                problems.append(f"{channel.name} would run empty: it would need {travel.refills} refills of {size}")
+    for channel in (c for c in channels if c.kind in ("input", "knob")):
+        travel = _travel(channel, log, began, bench_time)
+        if travel is None:
+            continue
+        size, refillable = _syringe(config, channel.name)
+        if size and travel.delivered is not None:
+            travel = replace(travel, refills=refilled[channel.name] if refillable else int(travel.delivered // size))
+        travels.append(travel)
+        problems += _limits_hit(channel, travel)
+        if travel.refills and not refillable:
+            needed = f"{travel.refills} refills of {format_quantity(size, 'L')}"
+            problems.append(f"{channel.name} would run empty: it would need {needed}, and has no option refill_rate")
     return Forecast(
         subject=subject,
         points=len(points),
@@ -176,24 +179,26 @@ _ADVICE = {
 }
 
 
-def _syringe(config: StationConfig, channel: str) -> float:
-    """What the syringe of this pump holds, L; 0 where the station file does not say, or it is no pump."""
+def _syringe(config: StationConfig, channel: str) -> tuple[float, bool]:
+    """What the syringe of this pump holds, L; 0 where the station file does not say, or it is no pump. And whether the
+    pump fills it itself."""
     section = {**config.device.inputs, **config.device.knobs}[channel]
-    return float(config.instruments[section.of.instrument].options.get("syringe_volume", 0.0))
+    options = config.instruments[section.of.instrument].options
+    return float(options.get("syringe_volume", 0.0)), bool(options.get("refill_rate", 0.0))
 
 
-def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float, syringe: float) -> Travel | None:
-    """From the Bench's own log; None if the channel would not be moved. syringe: L, 0 if not known."""
+def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float) -> Travel | None:
+    """From the Bench's own log; None if the channel would not be moved. While it refills, a pump is at rest."""
     entries = [e for e in log if e.channel == channel.name and e.quantity in ("voltage", "flow")]
     before = [e for e in entries if e.time < began][-1:]
     entries = before + [e for e in entries if e.time >= began]
     if len(entries) == len(before):
         return None
     time = np.array([max(0.0, e.time - began) for e in entries])
-    value = np.array([e.at_sample for e in entries])
+    flow = entries[0].quantity == "flow"
+    value = np.array([max(0.0, e.at_sample) if flow else e.at_sample for e in entries])
     steps, waits = np.abs(np.diff(value)), np.diff(time)
     moved = steps > 0
-    flow = entries[0].quantity == "flow"
     delivered = float(np.sum(value * np.diff(np.append(time, lasts)))) if flow else None
     return Travel(
         channel=channel.name,
@@ -205,7 +210,7 @@ def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float, sy
         fastest=float((steps[moved] / np.maximum(waits[moved], 1e-12)).max(initial=0.0)),
         moves=int(moved.sum()),
         delivered=delivered,
-        refills=int(delivered // syringe) if delivered is not None and syringe > 0.0 else None,
+        refills=None,
         times=tuple(time.tolist()),
         values=tuple(value.tolist()),
     )

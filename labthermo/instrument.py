@@ -158,9 +158,20 @@ class Voltmeter(Instrument, Protocol):
         ...
 
 
+TOPPED_UP = 0.01
+"""Of a syringe's volume: where no more is missing it counts as full, and no refill is begun."""
+
+
 @runtime_checkable
 class SyringePump(Instrument, Protocol):
-    """Pushes a syringe at a rate, one way. Rates and volumes are the pump's own count, never a measurement."""
+    """Pushes a syringe at a rate, one way. Rates and volumes are the pump's own count, never a measurement.
+
+    syringe_volume: L that the syringe holds when full; 0 where it is not to be watched. refill_rate: L/s at which it
+    can be filled again from a bottle, through check valves; 0 where nobody fills it.
+    """
+
+    syringe_volume: float
+    refill_rate: float
 
     def prepare_rate_range(self, rate: float) -> None:
         """Choose the units that resolve rates up to `rate` (L/s) best. Only with the pump at rest."""
@@ -171,7 +182,7 @@ class SyringePump(Instrument, Protocol):
         ...
 
     def rate(self) -> float:
-        """Get the rate (L/s) at which it pumps now, asked from the pump; 0 when it stands still."""
+        """Get the rate (L/s) at which it pumps now, asked from the pump; 0 at rest, negative while it refills."""
         ...
 
     def rate_span(self) -> tuple[float, float]:
@@ -192,6 +203,20 @@ class SyringePump(Instrument, Protocol):
 
     def remaining_volume(self) -> Reading:
         """Get the volume (L) still in the syringe; ``invalid`` as the volume infused is."""
+        ...
+
+    def start_refill(self) -> float:
+        """Measure what has been pumped out of the full syringe and begin to draw as much; the time (s) it will take.
+
+        Only at rest. It stops by itself, and :meth:`finish_refill` must follow. 0 s where it is full but for TOPPED_UP.
+        """
+        ...
+
+    def finish_refill(self) -> float:
+        """Measure the volume (L) that was drawn and take the syringe to be full, ready to pump out.
+
+        Raises InstrumentError, with the pump stopped and its volumes ``invalid``, where it is not what it should be.
+        """
         ...
 
 

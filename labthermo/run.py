@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from labthermo.bench_device import BenchDevice
 from labthermo.device import Device, Query, Response, channels_of
 from labthermo.errors import InstrumentError, LabThermoError, ParameterError, QueryError, RecordError
 from labthermo.records.journal import Journal, Point
@@ -49,6 +50,8 @@ class Run:
         self._broken: RecordError | None = None
         self._used: dict[str, Any] = {}  # what is recorded already of what this session has used up
         self._closed = False
+        if isinstance(device, BenchDevice):
+            device.on_refill = lambda refill: journal.event("refill", **asdict(refill))
 
     @property
     def device(self) -> Device:

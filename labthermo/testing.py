@@ -453,6 +453,12 @@ def _check_pump(pump: SyringePump, wire: _Wire) -> None:
     wire.check_asked(before, "infused_volume()")
     _check_reading(pump.remaining_volume())
     _assert(pump.infused_volume().flag == "ok", "homed and without an alarm, its volume must be valid")
+    _assert(pump.syringe_volume >= 0.0 <= pump.refill_rate, f"{pump.syringe_volume} L, {pump.refill_rate} L/s")
+    if pump.refill_rate:
+        pump.home(pump.syringe_volume)
+        _assert(pump.start_refill() == 0.0 == pump.rate(), "a full syringe is not filled")
+    else:
+        wire.check_refused(pump.start_refill, "start_refill() of a pump that nobody refills", silently=False)
 
 
 def _check_reader(reader: PlateReader, wire: _Wire) -> None:

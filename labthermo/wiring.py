@@ -246,7 +246,7 @@ def connect(
         if channel.minimum < 0.0:
             raise config.error((*where, "min"), f"{of.port} pumps one way; write 0 L/s or more")
         with shielded():
-            pumping = pump.rate() > 0.0
+            pumping = pump.rate() != 0.0
             if not pumping:  # found pumping after a crash, it stays in its range until it has been stopped
                 try:
                     pump.prepare_rate_range(channel.maximum)

@@ -564,7 +564,8 @@ def build_wire_twin(config: StationConfig, control: bool = False, real_time: boo
             raise config.error(("instruments", name, "driver"), what)
         personality = make(name, bench)
         if isinstance(personality, Ne1000Personality):
-            personality.fill(float(section.options.get("syringe_volume") or math.inf))
+            size = float(section.options.get("syringe_volume") or math.inf)
+            personality.install(size, valves=bool(section.options.get("refill_rate")))
         instruments[name] = FaultyInstrument(personality, bench, bench.random(f"{name}.faults"))
     for index, fault in enumerate(config.simulation.faults):
         try:

@@ -170,7 +170,7 @@ class FlowBench:
         feed = self._feeds.get(port)
         self._note(port, feed.channel if feed else "", programmed, actual)
         if feed is not None:
-            feed.actual, feed.ends = max(actual, 0.0), self._time + lasts  # nothing is drawn back out of a vessel
+            feed.actual, feed.ends = max(actual, 0.0), self._time + lasts  # a check valve: drawn from a bottle
             feed.noise = self._draw(port)
 
     def temperature(self, port: str) -> float:

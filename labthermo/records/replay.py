@@ -12,7 +12,7 @@ from labthermo.device import Device, Query, Response, Status
 from labthermo.errors import RecordError
 from labthermo.records.journal import Event, Journal, Point
 
-OF_THE_RUN = frozenset({"line", "loophole", "park_failed", "resumed", "surroundings", "usage"})
+OF_THE_RUN = frozenset({"line", "loophole", "park_failed", "refill", "resumed", "surroundings", "usage"})
 """Kinds of events that no procedure has recorded: they do not come again."""
 
 

@@ -228,21 +228,30 @@ def _add_facts(page: Page, journal: Journal) -> None:
         add("Time on the bench", lambda of: duration(of["seconds"]))
         for pump in usage["delivered"]:
             add(f"Pumped by {pump}", lambda of, pump=pump: format_quantity(of["delivered"][pump], "L", 3))
+        for pump, refill in usage["refills"].items():
+            times = "once" if refill["times"] == 1 else f"{refill['times']} times"
+            page.facts.append((f"Refilled {pump}", f"{times}, {format_quantity(refill['volume'], 'L', 3)}"))
     page.facts.append(("Outcome", outcome_now(journal.folder, journal.outcome)))
 
 
 def _usage(journal: Journal) -> dict[str, Any]:
     """What a run has used up: reads, seconds of bench time, and L by pump; empty without a bench.
 
-    ``training``: the same for the training alone, where there was one. ``complete``: false where a session was killed
-    before it could say what it had used up.
+    ``refills``: of each syringe that was refilled, how often and how much, L. ``training``: the use for the training
+    alone, where there was one. ``complete``: false where a session was killed before it could say what it had used up.
     """
-    events = journal.events("usage")
-    if not events:
+    events, refills = journal.events("usage"), journal.events("refill")
+    if not events and not refills:
         return {}
     sessions = 1 + len(journal.events("resumed"))
     told = sum(not event.detail.get("of") for event in events)
-    found = {**_sum(events), "complete": told >= sessions}
+    filled: dict[str, dict[str, float]] = {}
+    for event in refills:
+        for pump, volume in event.detail["volumes"].items():
+            known = filled.setdefault(pump, {"times": 0, "volume": 0.0})
+            known["times"] += 1
+            known["volume"] += float(volume)
+    found = {**_sum(events), "refills": filled, "complete": told >= sessions}
     trained = [event for event in events if event.detail.get("of") == "training"]
     return {**found, "training": _sum(trained)} if trained else found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping
 
@@ -16,6 +17,7 @@ from labthermo.safety.signals import deaf, shielded
 from labthermo.wiring import LeadLine, SourceLine, Wiring
 
 COMPLIANCE_TOLERANCE = 0.01  # of the asked value
+REFILL_MARGIN = 1.01  # a pump's clock may be slower than ours
 ROUNDING = 1e-9  # 150 mV - 100 mV is a little more than 50 mV
 
 
@@ -71,6 +73,50 @@ class Guard:
             and abs(targets[line.channel.name] - now[line.channel.name]) > line.resolution
         )  # fmt: skip
         return reached
+
+    def refill(self) -> dict[str, float]:
+        """Stop every pump, fill every syringe that can be filled, all at once, and bring the pumps back to their rates.
+
+        L that were drawn, by channel; those that are full but for a hundredth draw nothing. While they draw, nothing
+        flows on the bench. Rates that were outside their limits come back within them.
+
+        Raises
+        ------
+        InstrumentError: a refill went wrong: every pump is at rest, and that one's volumes are invalid.
+        LimitError, ReadbackError, TripError: as :meth:`move`.
+        """
+        pumps = [line for line in self._lines.values() if isinstance(line, RateLine)]
+        before = self.read(line.channel.name for line in pumps)
+        back = {
+            line.channel.name: min(max(rate, line.channel.minimum), line.channel.maximum)
+            for line, rate in zip(pumps, before.values(), strict=True)
+            if rate > 0.0
+        }
+        self.move(dict.fromkeys(before, 0.0))
+        able = [line for line in pumps if line.source.refill_rate > 0.0]
+        drawn: dict[str, float] = {}
+        try:
+            drawing: list[RateLine] = []
+            longest = 0.0
+            for line in able:
+                with shielded():
+                    lasts = line.source.start_refill()
+                if lasts > 0.0:
+                    drawing.append(line)
+                    longest = max(longest, lasts)
+            if drawing:
+                self._clock.sleep(REFILL_MARGIN * longest + 1.0)
+            for line in drawing:
+                with shielded():
+                    drawn[line.channel.name] = line.source.finish_refill()
+        except BaseException:
+            with deaf():
+                for line in able:
+                    with contextlib.suppress(Exception):  # the first failure is what is told
+                        line.source.set_rate(0.0)
+            raise
+        self.move(back)
+        return drawn
 
     def watch(self) -> dict[str, tuple[float, str]]:
         """Read every monitor: name -> value and its unit, NaN where there is nothing to measure it by.
@@ -179,7 +225,14 @@ class Guard:
             self._confirm(self._lines[name], 0.0)
 
     def _ramp(self, start: Mapping[str, float], targets: Mapping[str, float]) -> None:
-        """Step all channels together from the values read back. start: at least those of the targets."""
+        """Step all channels together from the values read back. start: at least those of the targets.
+
+        A pump that is found drawing, from a refill that was broken off, is stopped at once: no vessel feels it.
+        """
+        drawing = [name for name in targets if isinstance(self._lines[name], RateLine) and start[name] < 0.0]
+        for name in drawing:
+            self._lines[name].write(0.0)
+        start = {**start, **dict.fromkeys(drawing, 0.0)}
         ways = {name: targets[name] - start[name] for name in targets}
         moving = {name: way for name, way in ways.items() if abs(way) > 0.5 * self._lines[name].resolution}
         if not moving:

@@ -14,7 +14,11 @@ number with too many digits.
 
 Not simulated: pumping programs (one phase only), logic inputs, several pumps on one line, the keypad. An empty syringe
 is what it is to the real pump, which has no sensor for it: the plunger meets the bottom and the motor stalls. So is too
-high a pressure.
+high a pressure, and a plunger that is withdrawn past the end of the barrel.
+
+Withdrawing fills the syringe from a bottle, through a check valve, while another one keeps the vessel's side shut.
+Without valves it would suck out of the vessel, which is not simulated: the start is refused with ``?NA``, which a real
+pump does not do.
 
 One command is not the maker's: ``SIM`` is answered with a serial number, which a real one (it has none to tell) answers
 with ``?``, as everything that it does not know. So nobody takes this for a real pump.
@@ -66,6 +70,8 @@ class Ne1000Personality:
         error = float(min(max(errors.normal(0.0, 0.01 / 3), -0.01), 0.01))
         self._gain = 1.0 + error if world.imperfections.offsets else 1.0
         self.content = math.inf  # L that the syringe still holds
+        self._size = math.inf  # L that it can hold
+        self._valves = True
         self._air = 0.0  # share of what comes out
         self._blocked = False
         self.diameter = 26.59  # mm, of a plastic 60 mL syringe
@@ -83,6 +89,11 @@ class Ne1000Personality:
         world.pump(self._port, 0.0, 0.0, math.inf)
 
     # ------------------------------------------------------------------------------------------ what happens to it
+
+    def install(self, size: float, valves: bool) -> None:
+        """Before anything runs: a full syringe of `size` L, with check valves and a bottle or directly at a vessel."""
+        self.content = self._size = size
+        self._valves = valves
 
     def fill(self, volume: float) -> None:
         """Somebody puts in a syringe that holds `volume`, L."""
@@ -258,7 +269,10 @@ class Ne1000Personality:
         if self.status in RUNNING and self.volume > 0:
             raise Refused("NA")
         other = {"I": "W", "W": "I"}[self.direction]
-        self.direction = {"INF": "I", "WDR": "W", "REV": other}[argument]
+        direction = {"INF": "I", "WDR": "W", "REV": other}[argument]
+        if self.status in RUNNING:
+            self._refuse_sucking(direction)
+        self.direction = direction
         if self.status in ("I", "W"):
             self.status = self.direction
             self._flow()
@@ -268,6 +282,7 @@ class Ne1000Personality:
         _no_more(argument)
         if self.status in RUNNING or self.rate == 0:
             raise Refused("NA")
+        self._refuse_sucking(self.direction)
         self.status = self.direction
         self._left = self.volume * VOLUME_UNITS[self.volume_units] if self.volume > 0 else math.inf
         self._flow()
@@ -277,6 +292,7 @@ class Ne1000Personality:
         _no_more(argument)
         if self.status != "S":
             raise Refused("NA")
+        self._refuse_sucking(self.direction)
         self.status, self._left = "X", math.inf
         self._flow()
         return ""
@@ -317,14 +333,18 @@ class Ne1000Personality:
         """What the pump believes to move, L/s."""
         return FASTEST * self._area() if self.status == "X" else self.rate * RATE_UNITS[self.units]
 
+    def _refuse_sucking(self, direction: str) -> None:
+        if direction == "W" and not self._valves:
+            raise Refused("NA")
+
     def _flow(self) -> None:
         """Begin to move at the present rate and direction, and tell the world how long this can last."""
         speed = self._speed()
         out = self.direction == "I"
         actual = speed * self._gain * (1.0 if out else -1.0)
         self._since = self._world.now()
-        empty = self.content / actual if out else math.inf
-        self._lasts = 0.0 if self._blocked else min(self._left / speed, empty)
+        room = self.content if out else self._size - self.content if math.isfinite(self._size) else math.inf
+        self._lasts = 0.0 if self._blocked else min(self._left / speed, room / abs(actual))
         self._world.pump(self._port, speed if out else -speed, actual * (1.0 - self._air), self._lasts)
 
     def _halt(self) -> None:

@@ -283,6 +283,7 @@ def test_the_stock_drivers_constructor_forgets_a_power_failure_and_the_adapter_d
 
 def test_it_conforms_with_any_syringe(bench):
     check_instrument(bench.adapter)
+    check_instrument(lambda: bench.adapter(refill_rate=1e-4))
     check_instrument(lambda: bench.adapter(diameter=4.699e-3, syringe_volume=1e-3))
     assert bench.pump.diameter == pytest.approx(4.70)
 
@@ -514,3 +515,195 @@ def test_malformed_replies_are_never_a_rate(make_pump):
 def test_ten_thousand_malformed_lines_and_replies(make_pump):
     fuzz_the_pump(make_pump, LARGE)
     fuzz_the_adapter(make_pump, LARGE)
+
+
+# ----------------------------------------------------------------------------------------------------- filling it again
+
+REFILL = 1e-4  # L/s
+
+
+def refillable(bench: PumpBench, **options: Any) -> Ne1000:
+    pump = bench.adapter(refill_rate=REFILL, **options)
+    pump.prepare_rate_range(1e-5)
+    return pump
+
+
+def wait(bench: PumpBench, duration: float) -> None:
+    bench.servers.call(lambda: bench.world.wait(duration))
+
+
+def infuse(bench: PumpBench, pump: Ne1000, rate: float, duration: float) -> None:
+    pump.set_rate(rate)
+    wait(bench, duration)
+    pump.set_rate(0.0)
+
+
+def test_withdrawing_fills_the_syringe_up_to_its_size_and_stalls_there(bench):
+    pump, world = bench.pump, bench.world
+    pump.install(10e-6, valves=True)
+    for command in ("DIA10", "RAT60UM", "VOL6", "RUN"):
+        assert ask(pump, command).startswith("00")
+    world.time += 10
+    assert ask(pump, "DIS") == "00SI6.000W0.000UL"
+    assert pump.content == pytest.approx(4e-6)
+    assert (ask(pump, "DIRWDR"), ask(pump, "RUN")) == ("00S", "00W")
+    assert world.flows["feed.output"] == pytest.approx((-60 * UL_PER_MIN, -60 * UL_PER_MIN, 6.0))
+    world.time += 10
+    assert ask(pump, "DIS") == "00SI6.000W6.000UL"
+    assert pump.content == pytest.approx(10e-6)
+    assert ask(pump, "RUN") == "00W"
+    world.time += 1
+    assert ask(pump, "") == "00A?S"
+    assert pump.content == pytest.approx(10e-6)
+
+
+def test_without_check_valves_it_would_suck_from_the_vessel_which_is_refused(bench):
+    pump = bench.pump
+    pump.install(10e-6, valves=False)
+    for command in ("DIRWDR", "RUN", "PUR"):
+        reply = ask(pump, command)
+    assert reply == "00S?NA"
+    for command in ("DIRINF", "RUN"):
+        assert ask(pump, command)[:3] != "00A"
+    assert ask(pump, "DIRWDR") == "00I?NA"
+    assert bench.world.flows["feed.output"][1] > 0.0
+
+
+def test_it_draws_what_it_has_infused_and_counts_from_full_again(bench):
+    bench.pump.install(0.06, valves=True)
+    pump = refillable(bench)
+    infuse(bench, pump, 1e-5, 3000.0)
+    assert pump.remaining_volume() == Reading(pytest.approx(0.03))
+    lasts = pump.start_refill()
+    assert lasts == pytest.approx(300.0)
+    assert pump.rate() == pytest.approx(-REFILL)
+    assert bench.world.flows["feed.output"][:2] == pytest.approx((-REFILL, -REFILL))
+    assert pump.infused_volume().flag == "invalid"
+    wait(bench, lasts + 1.0)
+    assert pump.finish_refill() == pytest.approx(0.03)
+    assert bench.pump.content == pytest.approx(0.06)
+    assert (pump.remaining_volume(), pump.infused_volume()) == (Reading(0.06), Reading(0.0))
+    assert [ask(bench.pump, c) for c in ("DIR", "VOL", "DIS")] == ["00SINF", "00S0.000ML", "00SI0.000W0.000ML"]
+    pump.set_rate(1e-5)
+    assert bench.world.flows["feed.output"][0] == pytest.approx(1e-5, rel=1e-3)
+    with pytest.raises(InstrumentError, match="feed: is pumping; stop it before it is refilled"):
+        pump.start_refill()
+    pump.set_rate(0.0)
+    assert pump.start_refill() == 0.0  # next to nothing is missing
+    pump.close()
+
+
+def stall(bench: PumpBench) -> None:
+    bench.servers.call(bench.pump.stall)
+
+
+def stop_by_hand(bench: PumpBench) -> None:
+    bench.servers.call(lambda: [ask(bench.pump, "STP") for _ in range(2)])
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (stall, "feed: has stalled"),
+        (stop_by_hand, "feed: its refill did not end as it should: 0.01 L of 0.03 L"),
+        (lambda bench: None, "feed: its refill did not end as it should: 0.01 L of 0.03 L .* status is 'W'"),
+        (lambda bench: bench.servers.call(bench.pump.reboot), "feed .*switched off and on"),
+    ],
+    ids=["stall", "stopped by hand", "still running", "power failure"],
+)
+def test_a_refill_that_goes_wrong_leaves_the_pump_at_rest_and_its_volumes_invalid(bench, happens, said):
+    bench.pump.install(0.06, valves=True)
+    pump = refillable(bench)
+    infuse(bench, pump, 1e-5, 3000.0)
+    pump.start_refill()
+    wait(bench, 100.0)
+    happens(bench)
+    with pytest.raises(InstrumentError, match=said):
+        pump.finish_refill()
+    assert bench.world.flows["feed.output"][1] == 0.0
+    assert pump.remaining_volume().flag == "invalid"
+    with pytest.raises(InstrumentError):
+        pump.start_refill()
+    if not pump.rebooted and "off" not in said:
+        bench.servers.call(lambda: bench.pump.fill(0.06))
+        pump.home(0.06)
+        pump.set_rate(1e-5)
+        assert bench.world.flows["feed.output"][0] == pytest.approx(1e-5, rel=1e-3)  # never into the syringe
+    pump.close()
+
+
+def cleared_by_half(bench: PumpBench) -> None:
+    wait(bench, 1000.0)
+    bench.servers.call(lambda: ask(bench.pump, "CLDINF"))
+
+
+@pytest.mark.parametrize(
+    ("until", "left"),
+    [
+        (lambda bench: wait(bench, 100.0), 0.04),
+        (lambda bench: wait(bench, 1000.0), 0.06),
+        (cleared_by_half, 0.06),
+    ],
+    ids=["drawing", "done", "half of it cleared"],
+)
+def test_whoever_opens_the_pump_after_a_refill_was_broken_off_knows_what_is_left(bench, until, left):
+    """The pump has both counts, and its direction says that a refill was under way."""
+    bench.pump.install(0.06, valves=True)
+    pump = refillable(bench)
+    infuse(bench, pump, 1e-5, 3000.0)
+    pump.start_refill()
+    until(bench)
+    pump.close()
+    again = bench.adapter(refill_rate=REFILL)
+    drawing = again.rate() < 0.0
+    assert drawing == (left < 0.06)
+    if drawing:
+        assert bench.world.flows["feed.output"][0] < 0.0
+    again.set_rate(0.0)
+    again.prepare_rate_range(1e-5)
+    assert again.remaining_volume() == Reading(pytest.approx(left, abs=1e-5))
+    assert bench.pump.content == pytest.approx(left, abs=1e-5)
+    infuse(bench, again, 1e-5, 100.0)
+    lasts = again.start_refill()
+    wait(bench, lasts + 1.0)
+    if lasts:
+        again.finish_refill()
+        assert bench.pump.content == pytest.approx(0.06, abs=1e-5)
+    again.close()
+
+
+def test_options_that_do_not_go_together_are_refused(bench):
+    for options, said in {
+        (("refill_rate", 1e-4), ("syringe_volume", 0.0)): "feed: refill_rate needs syringe_volume",
+        (("refill_rate", 1.0), ("syringe_volume", 0.06)): "feed: 1 L/s is outside",
+        (("refill_rate", math.nan), ("syringe_volume", 0.06)): "feed: nan L/s is outside",
+        (("refill_rate", 0.0), ("syringe_volume", -1.0)): "feed: syringe_volume is -1",
+    }.items():
+        with pytest.raises(LimitError, match=said):
+            bench.adapter(**dict(options))
+    with contextlib.closing(bench.adapter()) as pump, pytest.raises(InstrumentError, match="feed: is not refilled"):
+        pump.start_refill()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(strokes=st.lists(st.lists(st.tuples(st.floats(1e-6, 1e-5), st.floats(1.0, 1800.0)), max_size=3), max_size=4))
+def test_what_is_filled_is_what_was_infused(bench, strokes):
+    """To the step of the pump's count, each time; and the plunger never meets the end of the barrel."""
+    bench.servers.call(lambda: ask(bench.pump, "CLDINF"))
+    bench.pump.install(0.06, valves=True)
+    pump = refillable(bench)
+    filled = infused = 0.0
+    times = 0
+    for stroke in strokes:
+        before = bench.pump.content
+        for rate, duration in stroke:
+            infuse(bench, pump, rate, duration)
+        infused += before - bench.pump.content
+        lasts = pump.start_refill()
+        if lasts:
+            wait(bench, lasts + 1.0)
+            filled += pump.finish_refill()
+            times += 1
+            assert 0.06 - (times + 1) * 1e-5 < bench.pump.content <= 0.06 + 1e-12
+    assert bench.pump.content == pytest.approx(0.06 - infused + filled, abs=1e-9)
+    pump.close()

@@ -662,6 +662,7 @@ def get_(
     with _signals(), opened.by_hand() as device:
         for line in read_channels(opened, device, channel):
             print(line)
+    _say_simulated(opened)
 
 
 @app.command(
@@ -683,6 +684,7 @@ def set_(
     opened = _open_station(station, _backend(backend), bench=bench, confirmed=confirmed)
     with _signals():
         print(move_channel(opened, channel, value))
+    _say_simulated(opened)
 
 
 @app.command(epilog="Example: labthermo home lab/station.yaml n1")
@@ -716,6 +718,7 @@ def watch(
     from labthermo.by_hand import read_channels
 
     opened = _open_station(station, _backend(backend), bench=bench)
+    _say_simulated(opened)
     with _signals(), opened.by_hand() as device:
         for k in range(times):
             if k:
@@ -742,6 +745,7 @@ def safe(
     for failure in failures:
         print(f"NOT SAFE  {failure}")
     print("look at the bench at once" if failures else "safe: inputs at zero, leads disconnected")
+    _say_simulated(opened)
     raise typer.Exit(1 if failures else 0)
 
 
@@ -775,6 +779,12 @@ def bench(
             pass  # the way to end it
         finally:
             world.close()
+
+
+def _say_simulated(station: Station) -> None:
+    """On standard error: a channel's value stays alone on the other one, for scripts."""
+    if station.backend != "real":
+        print(f"simulated: the backend is {station.backend}", file=sys.stderr)
 
 
 def _seeded(config: Any, seed: int | None) -> Any:
@@ -872,6 +882,7 @@ class _recording:
                 print(f"to go on: {_resume_command(self._run.journal.folder)}", flush=True)
             elif error is not None:
                 self._run.journal.finish(f"failed: {' '.join(str(error).split())[:500]}")
+                print(f"when it is mended, to go on: {_resume_command(self._run.journal.folder)}", flush=True)
         finally:
             self._run.close()
 
@@ -892,7 +903,7 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
 
     progress.total(plan.budget, f"{plan.task.name}, {plan.method}: queries")
     for loophole in station.loopholes():
-        print(f"LOOPHOLE  {loophole}")
+        print(f"LOOPHOLE  {loophole}", flush=True)
         run.event("loophole", message=loophole)
 
     def tell(phase: str, queries: int, rmse: float | None) -> None:
@@ -915,13 +926,25 @@ def _conclude(folder: Path, summary: dict[str, Any]) -> None:
     page = write_report(folder)
     text = json.loads(write_summary(folder, summary).read_text())
     rmse, floor = text.get("rmse"), text.get("floor")
+    for found in text.get("found", []):
+        if message := str(found.get("message") or ""):
+            print(message)
+    monotone = f"an answer that only {text.get('monotone', 'rises')} can do no better than"
     if rmse is not None:
-        floor_text = "" if floor is None else f"; an answer that only rises can do no better than {floor:.4f}"
+        floor_text = "" if floor is None else f"; {monotone} {floor:.4f}"
         print(f"rmse {rmse:.4f} of the amplitude after {text['queries']} device queries{floor_text}")
     if text.get("accuracy") is not None:
         bound = text["floor_accuracy"]
-        bound_text = "" if bound is None else f"; an answer that only rises can do no better than {100 * bound:.1f} %"
+        bound_text = "" if bound is None else f"; {monotone} {100 * bound:.1f} %"
         print(f"accuracy {100 * text['accuracy']:.1f} % of points put into their class{bound_text}")
+    if "task" in text and rmse is None:
+        print("no score: nothing that was asked for it could be read")
+    lost = {status: count for status, count in text["statuses"].items() if status not in ("settled", "timed")}
+    if lost:
+        shown = ", ".join(f"{count} {status}" for status, count in lost.items())
+        print(f"of {sum(text['statuses'].values())} answers did not settle: {shown}")
+    if text.get("reason"):
+        print(f"ended: {text['reason']}")
     if text["simulated"]:
         print(f"simulated: the backend was {text['backend']}")
     print(f"report {page}")

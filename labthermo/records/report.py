@@ -128,8 +128,9 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     """Write `summary.json` into the run's folder, and give its path.
 
     Holds `summary`, and from the journal whatever of ``run, backend, simulated, task`` or ``procedure, method, seed,
-    queries, rmse, floor, statuses, seconds, outcome`` it leaves out. ``run``, ``backend`` and ``simulated`` are always
-    the journal's. A number that is not finite becomes null. The file is replaced whole or not at all.
+    queries, rmse, floor, statuses, seconds, outcome`` it leaves out; of a training ``monotone``, which way an answer
+    without NDC goes; of a procedure ``found``, its results in SI. ``run``, ``backend`` and ``simulated`` are always the
+    journal's. A number that is not finite becomes null. The file is replaced whole or not at all.
 
     Raises
     ------
@@ -152,6 +153,10 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
             "seconds": _seconds(journal),
             "outcome": outcome_now(folder, journal.outcome),
         }
+        if "task_data" in header:
+            known["monotone"] = monotone_way(header)
+        if kind == "procedure" and (found := [e.detail for e in journal.events(str(header[kind]))]):
+            known["found"] = found
         if usage := _usage(journal):
             known["usage"] = usage
         if (ends := journal.events("end")) and "reason" in ends[-1].detail:
@@ -164,6 +169,11 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     return path
 
 
+def monotone_way(header: Mapping[str, Any]) -> str:
+    """Which way an answer without NDC goes as its inputs rise, as the header of a training has it."""
+    return "rises" if header.get("task_data", {}).get("increasing", True) else "falls"
+
+
 def banner_of(backend: Any) -> str:
     """What stands in colour at the top: empty for the backend ``real`` and for nothing else."""
     return "" if backend == "real" else f"SIMULATED: {_BACKENDS.get(backend, f'unknown backend {backend!r}')}"
@@ -174,7 +184,7 @@ def _page(journal: Journal) -> Page:
     page = Page(run=journal.folder.name, banner=banner_of(header.get("backend")))
     units = _units(header)
     parts: list[tuple[str, Callable[[], None]]] = [
-        ("fit", lambda: _add_fits(page, journal.events("fit"), units)),
+        ("fit", lambda: _add_fits(page, journal.events("fit"), units, monotone_way(header))),
         ("control", lambda: _add_control(page, journal.events("control"))),
         ("evidence", lambda: _add_evidence(page, journal, units)),
         ("progress", lambda: _add_progress(page, journal)),
@@ -266,7 +276,7 @@ def _sum(usages: Sequence[Event]) -> dict[str, Any]:
     return found
 
 
-def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> None:
+def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str], way: str) -> None:
     newest = {str(e.detail.get("output")): e.detail for e in events}
     for name, fit in list(newest.items())[:_SHOWN_OUTPUTS]:
         several = np.ndim(fit["inputs"]) == 2 and np.shape(fit["inputs"])[1] > 1
@@ -284,8 +294,9 @@ def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> 
             if floor is not None:
                 verdict = "beats" if rmse < floor else "does not beat"
                 sentence += (
-                    " Without negative differential conductance (NDC) an answer can only rise with its input, and the"
-                    f" best answer that only rises is off by {percent(floor)}: this device {verdict} that floor."
+                    f" Without negative differential conductance (NDC) an answer can only {way.removesuffix('s')} as its"
+                    f" input rises, and the best answer that only {way} is off by {percent(floor)}: this device"
+                    f" {verdict} that floor."
                 )
             page.sentences.append(sentence)
             page.errors.append((what.rstrip(","), percent(rmse), "" if floor is None else percent(floor)))
@@ -298,7 +309,7 @@ def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str]) -> 
             "is no evidence for NDC."
         )
     if accuracy is not None:
-        best = "" if bound is None else f"; the best answer that only rises, with any threshold, {percent(bound)}"
+        best = "" if bound is None else f"; the best answer that only {way}, with any threshold, {percent(bound)}"
         page.sentences.append(f"It puts {percent(accuracy)} of the points into their class{best}.")
 
 

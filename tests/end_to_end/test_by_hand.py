@@ -65,6 +65,7 @@ def start_training(control: ControlClient, runs: Path) -> tuple[subprocess.Popen
 def test_set_moves_one_channel_through_guard_and_leaves_it_there(control: ControlClient) -> None:
     done = labthermo("set", STATION, "p1", "-12 mV", "--bench", control.address)
     assert (done.returncode, done.stdout) == (0, "p1 = -12 mV\n"), done.stderr
+    assert done.stderr == "simulated: the backend is wire\n"
     log = control.read_log()
     moves = [e for e in log if e.channel == "p1" and e.quantity == "voltage"]
     steps = [abs(b.at_sample - a.at_sample) for a, b in pairwise(moves)]

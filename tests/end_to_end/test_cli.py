@@ -110,6 +110,35 @@ def test_a_procedure_says_its_run_first_and_its_report_last(measured):
     assert "Negative differential conductance, shaded" in page
 
 
+def test_what_a_procedure_has_found_is_printed_and_in_the_summary(tmp_path, monkeypatch, capsys):
+    station = REPOSITORY / "examples" / "inhibited_well" / "station.yaml"
+    words = ("run", "dose_response", station, "--backend", "model", "-p", "stock=40 mM", "--runs", tmp_path)
+    code, out, _ = labthermo(monkeypatch, capsys, *words)
+    assert code == 0
+    assert "Vmax " in out
+    (summary,) = tmp_path.rglob("summary.json")
+    (found,) = json.loads(summary.read_text())["found"]
+    value, low, high = found["vmax"]
+    assert low < value < high  # mol/L/s
+    assert value == pytest.approx(1e-4, rel=0.5)
+
+
+def test_answers_that_were_of_no_use_are_counted_on_the_terminal(tmp_path, monkeypatch, capsys):
+    example = REPOSITORY / "examples" / "sine"
+    (tmp_path / "ndc_dots.yaml").write_bytes((example / "ndc_dots.yaml").read_bytes())
+    station = tmp_path / "station.yaml"
+    text = (example / "station.yaml").read_text()
+    assert "\nsimulation:" in text
+    station.write_text(text.rstrip() + "\n  faults: [{on: y, kind: overflow}]\n")
+    words = ("train", station, "--task", "sine", "--method", "spsa", "--queries", "8", "--backend", "wire")
+    code, out, _ = labthermo(monkeypatch, capsys, *words)
+    assert code == 0
+    assert "no score: nothing that was asked for it could be read\n" in out
+    assert " answers did not settle: " in out
+    assert "overflow" in out
+    assert "\nended: " in out
+
+
 def test_runs_show_and_report_read_the_record(monkeypatch, capsys, measured):
     runs, said = measured
     name = said.splitlines()[0].removeprefix("run ")

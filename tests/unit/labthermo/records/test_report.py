@@ -312,11 +312,26 @@ def test_the_summary_is_strict_json_with_every_key(tmp_path: Path) -> None:
     assert sorted(f.name for f in folder.iterdir() if f.suffix == ".json" or f.name.startswith(".")) == ["summary.json"]
 
 
-def test_a_procedure_is_named_as_one(tmp_path: Path) -> None:
-    Journal.create(tmp_path / "r1", {"backend": "real", "procedure": "iv_curve"}).close()
+def test_a_procedure_is_named_as_one_and_its_results_are_kept(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "r1", {"backend": "real", "procedure": "dose_response"})
+    journal.event("dose_response", km=[1e-3, 0.9e-3, 1.1e-3], message="Km 1 mM")
+    journal.event("something_else", value=3)
+    journal.close()
     kept = json.loads(write_summary(tmp_path / "r1", {}).read_text())
-    assert kept["procedure"] == "iv_curve"
-    assert "task" not in kept
+    assert kept["procedure"] == "dose_response"
+    assert kept["found"] == [{"km": [1e-3, 0.9e-3, 1.1e-3], "message": "Km 1 mM"}]
+    assert not kept.keys() & {"task", "monotone"}
+
+
+@pytest.mark.parametrize(("increasing", "way"), [(True, "rise"), (False, "fall")])
+def test_the_floor_says_which_way_an_answer_without_ndc_goes(tmp_path: Path, increasing: bool, way: str) -> None:
+    with run(tmp_path / "r1", task_data={"increasing": increasing}) as journal:
+        journal.event("fit", **fit_event())
+        text = report(tmp_path / "r1").text
+        summary = json.loads(write_summary(tmp_path / "r1", {}).read_text())
+    assert f"an answer can only {way} as its input rises" in text
+    assert f"the best answer that only {way}s is off by" in text
+    assert summary["monotone"] == f"{way}s"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,7 @@ from labthermo.quantity import (
     Surroundings,
     Volts,
     format_quantity,
+    parse_is_bare,
     quantity,
 )
 from labthermo.yaml_file import Document, Key, Keys, Section, read_yaml, suggest, validate
@@ -49,6 +51,7 @@ _NAME = r"[a-z][a-z0-9_]*"
 UNITS = {"voltage": "V", "current": "A", "rate": "L/s", "absorbance": "OD"}
 """Quantities of channels, and their units."""
 _SLEWS = {"V": "V/s", "L/s": "L/s**2"}
+_DARK = 6.0  # OD: a millionth of the light, beyond every photometer
 _ALONE = {"current": "output", "rate": "output", "absorbance": "cuvette"}  # else what the kind of channel says
 
 
@@ -194,6 +197,15 @@ class Light(Section):
     )
     blank: Annotated[float, quantity("OD")] = Field(default=0.0, description="without any of them")
 
+    @field_validator("extinction", mode="before")
+    @classmethod
+    def _with_units(cls, data: Any) -> Any:
+        """Everybody quotes 1/M/cm, and a bare number would be 1/M/m: a hundredth of what was meant."""
+        for species, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, int | float) or (isinstance(value, str) and parse_is_bare(value)):
+                raise ValueError(f"{species}: {value} has no unit; write it, such as '{value} 1/M/cm'")
+        return data
+
 
 class InputSection(Section):
     """An input: a source that clamps a terminal of the network, or a pump whose rate is one of its knobs."""
@@ -314,6 +326,15 @@ class Settle(Section):
         default=0.0, description="not looked at before: an answer may stand still on its way, at an extremum"
     )
     timeout: PositiveSeconds = Field(default=20.0, description="then the status is unsettled")
+
+    @model_validator(mode="after")
+    def _time_to_look(self) -> Settle:
+        if self.least >= self.timeout:
+            least, timeout = (format_quantity(value, "s") for value in (self.least, self.timeout))
+            raise ValueError(
+                f"least, {least}, is not below timeout, {timeout}: nothing could settle; change one of them"
+            )
+        return self
 
 
 class Stop(Section):
@@ -498,6 +519,27 @@ class StationConfig(Section):
         other = self.model_copy(update={"simulation": self.simulation.model_copy(update=changes)})
         other._document = self._document
         return other
+
+    def check_options(self, name: str, adapter: Any) -> None:
+        """Whether an instrument's adapter takes the options of its section, before it is opened.
+
+        Raises
+        ------
+        StationFileError: an option that it does not have, or text for a number.
+        """
+        section = self.instruments[name]
+        parameters = signature(adapter).parameters.values()
+        if any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
+            return
+        known = {p.name: p.default for p in parameters if p.name not in ("name", "address", "timeout", "visa")}
+        for option, value in section.options.items():
+            keys = ("instruments", name, "options", option)
+            if option not in known:
+                what = f"the driver {section.driver} has no such option; "
+                raise self.error(keys, what + (suggest(option, known) if known else "it has none"))
+            default = known[option]
+            if isinstance(default, int | float) and not isinstance(default, bool) and isinstance(value, str):
+                raise self.error(keys, f"{value!r} is no bare number; write it without a unit, in SI (m, L, V, A, s)")
 
     def error(self, keys: Sequence[Key], complaint: str) -> StationFileError:
         """An error to raise about a key of this file, e.g. ``("device", "knobs", "p1")``, with file and line."""
@@ -695,6 +737,10 @@ def _check_limits(config: StationConfig) -> Complaints:
 
 
 def _check_rest(config: StationConfig) -> Complaints:
+    for name, output in config.device.outputs.items():
+        if output.of.quantity == "absorbance" and output.window and output.window[1] > _DARK:
+            top = format_quantity(output.window[1], "OD")
+            yield ("device", "outputs", name, "window"), f"no photometer reads {top}; write mOD if that is meant"
     if not (config.device.outputs or config.device.nodes):
         yield ("device", "outputs"), "is missing, and so are nodes; add what the device is read by"
     leakage = config.device.limits.leakage

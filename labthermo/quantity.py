@@ -163,7 +163,13 @@ class any_of:
                 continue
             bare = not isinstance(value, str) or parse_is_bare(value)
             return Written(quantity(unit, above=self.above)(value), "" if bare else unit)
-        return Written(quantity(self.units[0], above=self.above)(value), self.units[0])  # which complains
+        try:
+            return Written(quantity(self.units[0], above=self.above)(value), self.units[0])
+        except ParameterError as error:
+            raise ParameterError(str(error).replace(f"is not in {self.units[0]};", self._none_of())) from None
+
+    def _none_of(self) -> str:
+        return f"is not in {' or '.join(self.units)};"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         from pydantic_core import core_schema

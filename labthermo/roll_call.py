@@ -175,6 +175,7 @@ def identify(config: StationConfig, name: str, address: str) -> Identity:
         with ExitStack() as stack:
             stack.callback(hold(name, address).release)
             options = {"timeout": PROBE_TIMEOUT, "visa": visa, **section.options}
+            config.check_options(name, adapter)
             return stack.enter_context(closing(adapter(name, address, **options))).identity
     ownership = hold(name, address)
     try:

@@ -338,12 +338,8 @@ class Station:
         with shielded():
             section = self.config.instruments[name]
             visa = section.visa if self.backend == "real" else "@py"
-            try:
-                instrument = adapter(name, address, timeout=section.timeout, visa=visa, **section.options)
-            except TypeError as error:
-                if not section.options:
-                    raise
-                raise self.config.error(("instruments", name, "options"), f"{section.driver}: {error}") from None
+            self.config.check_options(name, adapter)
+            instrument = adapter(name, address, timeout=section.timeout, visa=visa, **section.options)
             self._stack.callback(instrument.close)
         return instrument
 

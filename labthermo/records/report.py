@@ -293,8 +293,9 @@ def _add_fits(page: Page, events: Sequence[Event], units: Mapping[str, str], way
             sentence = f"{what} follows its target to {percent(rmse)} of the amplitude (root mean square error)."
             if floor is not None:
                 verdict = "beats" if rmse < floor else "does not beat"
+                verb = way.removesuffix("s")
                 sentence += (
-                    f" Without negative differential conductance (NDC) an answer can only {way.removesuffix('s')} as its"
+                    f" Without negative differential conductance (NDC) an answer can only {verb} as its"
                     f" input rises, and the best answer that only {way} is off by {percent(floor)}: this device"
                     f" {verdict} that floor."
                 )

@@ -192,6 +192,16 @@ def test_a_lid_left_open_and_a_saturated_cell_are_no_answers(station):
         ("of: reader.cuvette.absorbance", "of: n.absorbance", "is not a plate reader"),
         ("n: n.rate", "n: reader.output.rate", "is not a pump"),
         ("max: 100 uL/min,", "max: 100 mL/min,", "cannot be had for 'n'"),
+        ("[0.5 uL/min, 50 uL/min]", "[0.5 uL, 50 uL]", "'0.5 uL' is not in V or L/s or OD; write"),
+        ("6220 1/M/cm", "6220", "nadh: 6220 has no unit; write it, such as '6220 1/M/cm'"),
+        ("[238 mOD, 350 mOD]", "[238, 350]", "no photometer reads 350 OD; write mOD"),
+        ("least: 15 min", "least: 2 h", "least, 7200 s, is not below timeout, 3600 s"),
+        (
+            "{diameter: 26.59e-3}",
+            "{diametr: 26.59e-3}",
+            "n.options.diametr: .* no such option; did you mean 'diameter'",
+        ),
+        ("{diameter: 26.59e-3}", "{diameter: 26.59 mm}", "n.options.diameter: '26.59 mm' is no bare number"),
     ],
 )
 def test_a_station_that_cannot_be_is_refused_with_the_key(old, new, complaint, station):

@@ -141,7 +141,7 @@ def test_pairs(edited):
         ("gain: 1000", "gain: 0", "device.outputs.y.via.gain: a gain of 0 passes nothing"),
         ("of: dmm.voltage", "of: drain.current", "device.outputs.y.of: drain.output.current is a current"),
         ("min: -60 mV", "min: 70 mV", "device.limits.p*.min: 70 mV is above max, 60 mV; swap them"),
-        ("min: -60 mV", "min: -60 mA", "device.limits.p*.min: '-60 mA' is not in V; write a number in V"),
+        ("min: -60 mV", "min: -60 mA", "device.limits.p*.min: '-60 mA' is not in V or L/s or OD; write a number in V"),
         ("min: -60 mV, ", "", "device.limits.p*.min: is missing; add it"),
         ("slew: 50 mV/s", "slew: 50 mV", "device.limits.x.slew: '50 mV' is not in V/s"),
         ('"p*"', '"q*"', "device.limits: knob 'p1' has no limits; add a pattern that matches it"),

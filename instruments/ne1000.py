@@ -111,18 +111,27 @@ class Ne1000:
             self._diameter = diameter or self._read_diameter()
             if refill_rate:
                 self._check_rate(refill_rate, self._limits())
+            self._unit, self._top = self._range_found()
         except BaseException:
             self.close()
             raise
-        self._unit, self._top = self._best_unit(self._limits()[1])
 
     def prepare_rate_range(self, rate: float) -> None:
         """Choose the units that resolve rates up to `rate` (L/s, within the span) best, and set the pump up to infuse.
 
-        The syringe's diameter, direction and an endless volume are set where they are not so already. Only at rest.
+        The syringe's diameter, direction and an endless volume are set where they are not so already. Only at rest, or
+        where nothing need be set: after a crash it may be pumping in these units, or refilling, which will be stopped.
         """
         self._check_rate(rate, self._limits())
-        if self._line.retry("status", self._status) in "IWX":
+        status = self._line.retry("status", self._status)
+        best = self._best_unit(rate)
+        if (status == "W" and self.refill_rate) or (
+            status == "I" and self._rate_unit() == best[0] and _is_zero(self._ask("VOL"))
+        ):
+            self._turned = status == "W"
+            self._unit, self._top = best
+            return
+        if status in "IWX":
             raise InstrumentError(f"{self.name}: is pumping; stop it before its range is changed")
         if not math.isclose(self._read_diameter(), self._diameter, rel_tol=1e-3):
             bore = round(self._diameter * 1e3, 2)
@@ -135,7 +144,7 @@ class Ne1000:
             if not math.isclose(found, self._diameter, rel_tol=1e-3):
                 raise ReadbackError(f"{self.name}: set to {self._diameter:g} m of diameter, reads back {found:g} m")
         self._face_out()
-        self._unit, self._top = self._best_unit(rate)
+        self._unit, self._top = best
 
     def set_rate(self, rate: float) -> None:
         """Set the rate (L/s, within the span, or 0 to stop) at which the syringe empties; done when it reads back."""
@@ -445,6 +454,16 @@ class Ne1000:
         """Lowest and highest rate with this syringe, L/s, from the pusher's speeds."""
         area = math.pi / 4.0 * (100.0 * self._diameter) ** 2  # cm2
         return SLOWEST * area * 1e-3, FASTEST * area * 1e-3
+
+    def _range_found(self) -> tuple[str, float]:
+        """The units that it has if it runs, which it would not change now; else those for any rate."""
+        fastest = self._limits()[1]
+        if self._line.retry("status", lambda: self._status(ignore_alarm=True)) == "I":
+            return self._rate_unit(), fastest
+        return self._best_unit(fastest)
+
+    def _rate_unit(self) -> str:
+        return self._line.agree("RAT", lambda: self._match("RAT", _RATE))[1]
 
     def _best_unit(self, rate: float) -> tuple[str, float]:
         """The units with the smallest steps at `rate`, L/s, and that rate."""

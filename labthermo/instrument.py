@@ -174,7 +174,7 @@ class SyringePump(Instrument, Protocol):
     refill_rate: float
 
     def prepare_rate_range(self, rate: float) -> None:
-        """Choose the units that resolve rates up to `rate` (L/s) best. Only with the pump at rest."""
+        """Choose the units that resolve rates up to `rate` (L/s) best. At rest, or where that sets nothing."""
         ...
 
     def set_rate(self, rate: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from labthermo.channel import Channel
 from labthermo.config import InputSection, KnobSection, StationConfig, Via
-from labthermo.errors import LimitError
+from labthermo.errors import InstrumentError, LimitError
 from labthermo.fluidics import AbsorbanceLine, RateLine
 from labthermo.instrument import (
     GateDac,
@@ -246,12 +246,14 @@ def connect(
         if channel.minimum < 0.0:
             raise config.error((*where, "min"), f"{of.port} pumps one way; write 0 L/s or more")
         with shielded():
-            pumping = pump.rate() != 0.0
-            if not pumping:  # found pumping after a crash, it stays in its range until it has been stopped
-                try:
-                    pump.prepare_rate_range(channel.maximum)
-                except LimitError as error:
-                    raise config.error((*where, "max"), f"cannot be had for {name!r}: {error}") from None
+            pumping = pump.rate() > 0.0
+            try:
+                pump.prepare_rate_range(channel.maximum)
+            except LimitError as error:
+                raise config.error((*where, "max"), f"cannot be had for {name!r}: {error}") from None
+            except InstrumentError:
+                if not pumping:  # found pumping in another range, it stays there until it has been stopped
+                    raise
             low, high = pump.rate_span()
             resolution = pump.rate_resolution()
         for key, value in (("min", channel.minimum), ("max", channel.maximum)):

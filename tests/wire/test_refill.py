@@ -11,7 +11,7 @@ import pytest
 
 from labthermo import Query, Station, Status
 from labthermo.config import StationConfig, load_station
-from labthermo.errors import InstrumentError
+from labthermo.errors import InstrumentError, LabThermoError
 from labthermo.forecast import forecast
 from labthermo.records.journal import Journal
 from labthermo.records.report import write_report, write_summary
@@ -229,6 +229,9 @@ def test_a_signal_in_a_refill_stops_it_and_the_next_start_knows_what_is_left(mak
         assert {pump: flows(log, pump)[-1][1] for pump in ("s", "b")} == {"s": 0.0, "b": 0.0}
         with pytest.raises(InstrumentError, match="b: what its syringe holds is not known; nothing was moved"):
             device.query(QUERY)
+        for pump, said in {"well": "no pump 'well'; there are s, b", "s": "s: .* the option syringe_volume"}.items():
+            with pytest.raises(LabThermoError, match=said):
+                device.home(pump)
         assert device.home("b") == 0.0125
         assert device.query(Query({"b": 100 * UL_PER_MIN}, [[10 * UL_PER_MIN]])).status == (Status.SETTLED,)
 

@@ -707,3 +707,23 @@ def test_what_is_filled_is_what_was_infused(bench, strokes):
             assert 0.06 - (times + 1) * 1e-5 < bench.pump.content <= 0.06 + 1e-12
     assert bench.pump.content == pytest.approx(0.06 - infused + filled, abs=1e-9)
     pump.close()
+
+
+@pytest.mark.parametrize("top", [5.0, 100.0, 200.0, 2000.0, 20_000.0])
+def test_a_pump_that_is_found_pumping_keeps_its_units_and_their_resolution(bench, top):
+    """As after a crash of the program: else no rate could be set, or only a coarse one."""
+    first = bench.adapter()
+    first.prepare_rate_range(top * UL_PER_MIN)
+    first.set_rate(0.9 * top * UL_PER_MIN)
+    resolution = first.rate_resolution()
+    first.close()
+    again = bench.adapter()
+    again.prepare_rate_range(top * UL_PER_MIN)
+    assert again.rate_resolution() == pytest.approx(resolution)
+    assert again.rate_span()[1] >= top * UL_PER_MIN * (1 - 1e-9)
+    with pytest.raises(InstrumentError, match="is pumping"):
+        again.prepare_rate_range((5.0 if top == 20_000.0 else 20_000.0) * UL_PER_MIN)
+    again.set_rate(0.8 * top * UL_PER_MIN)
+    assert again.rate() == pytest.approx(0.8 * top * UL_PER_MIN, abs=resolution)
+    again.set_rate(0.0)
+    again.close()

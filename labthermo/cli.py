@@ -268,6 +268,10 @@ def plan(
     task: Annotated[str | None, typer.Option(help="of a training: as for `labthermo train`")] = None,
     method: Annotated[str, typer.Option(help="of a training")] = "calibrated_twin",
     queries: Annotated[int, typer.Option(min=1, help="budget of a training")] = 3000,
+    dry_runs: Annotated[
+        int | None,
+        typer.Option(min=1, help="to take times and volumes from, each with other noise; default: 3, of a training 1"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for plan.json and plan.svg; default: plans/ beside the station file")
     ] = None,
@@ -277,6 +281,7 @@ def plan(
     Points, time on the bench, travel of every input and knob, expected signal to noise, and every limit that would be
     hit. Nothing real is opened. Exit code 1 if a limit would be hit.
     """
+    import itertools
     import tempfile
 
     from labthermo.config import load_station
@@ -287,6 +292,7 @@ def plan(
 
     config = load_station(station)
     progress = _Meter()
+    rehearsals = dry_runs or (1 if what == "train" else 3)
     if what == "train":
         if task is None:
             raise ParameterError("a training needs --task; see labthermo train --help")
@@ -295,6 +301,8 @@ def plan(
 
         def execute(run: Run, opened: Station) -> None:
             _train(opened, run, chosen, progress)
+
+        on_point = progress.point
     else:
         if task is not None:
             raise ParameterError(f"--task is for trainings; {what} takes -p name=value")
@@ -303,11 +311,16 @@ def plan(
         subject = " ".join([what, *(f"{name}={value}" for name, value in chosen_values.items())])
 
         def execute(run: Run, opened: Station) -> None:
-            progress.total(recipe.count(device_channels(config)))
             recipe.execute(run)
 
+        progress.total(rehearsals * recipe.count(device_channels(config)))
+        done = itertools.count(1)  # over all dry runs
+
+        def on_point(point: Point) -> None:
+            progress.bar.step(done=next(done))
+
     with _signals(), tempfile.TemporaryDirectory() as scratch:
-        found = forecast(config, subject, execute, Path(scratch), progress.point)
+        found = forecast(config, subject, execute, Path(scratch), on_point, rehearsals)
         progress.close()
     _print_plan(found)
     for path in write(found, out or station.parent / "plans" / new_run_id()):
@@ -332,6 +345,7 @@ def _print_plan(found: Forecast) -> None:
     print(f"points {found.points} ({statuses})")
     print(
         f"time on the bench {_duration(found.wall_time)}, of it {_duration(found.bench_time)} ramps, settling, reading"
+        + (f" ({_duration(min(spread))} to {_duration(max(spread))})" if len(spread := found.bench_times) > 1 else "")
     )
     print(f"meters read {found.reads} times")
     travels = Table("moves", "from", "to", "way", "largest step", "fastest", "delivered", "refills", box=None)

@@ -77,15 +77,16 @@ class Forecast:
     """What would happen.
 
     subject: the procedure or training; points: device queries, scored ones included; bench_time: s, of ramps, settling
-    and readings; messages: to all instruments; reads: of all meters, those included that only watch it settle;
-    wall_time: s, with MESSAGE_TIME and COMMIT_TIME for each message and point on top; statuses: how many points would
-    have which; times: (points,), s of bench time, when each would be committed; problems: every limit that would be
-    hit, one sentence each.
+    and readings; bench_times: the same of every dry run; messages: to all instruments; reads: of all meters, those
+    included that only watch it settle; wall_time: s, with MESSAGE_TIME and COMMIT_TIME for each message and point on
+    top; statuses: how many points would have which; times: (points,), s of bench time, when each would be committed;
+    problems: every limit that would be hit, one sentence each.
     """
 
     subject: str
     points: int
     bench_time: float
+    bench_times: tuple[float, ...]
     messages: int
     reads: int
     wall_time: float
@@ -102,15 +103,44 @@ def forecast(
     execute: Callable[[Run, Station], None],
     scratch: Path,
     on_point: Callable[[Point], None] = lambda point: None,
+    dry_runs: int = 1,
 ) -> Forecast:
     """Dry-run `execute` on the wire twin of the station as designed, its record below `scratch`.
 
     A limit that stops the run is a problem in the forecast, and what was done before is forecast all the same.
+    dry_runs: how often, each with other noise, by which settling takes longer or shorter. Times, messages, reads and
+    volumes are means over them, problems those of all, everything else is the first one's.
 
     Raises
     ------
     LabThermoError: the station cannot be opened at all.
     """
+    seeds = range(config.simulation.seed, config.simulation.seed + dry_runs)
+    found = [_dry_run(config.with_seed(seed), subject, execute, scratch / str(seed), on_point) for seed in seeds]
+    volumes = [{t.channel: t.delivered or 0.0 for t in each.travels} for each in found]
+    travels = [
+        t if t.delivered is None else replace(t, delivered=float(np.mean([v.get(t.channel, 0.0) for v in volumes])))
+        for t in found[0].travels
+    ]
+    return replace(
+        found[0],
+        bench_time=float(np.mean([each.bench_time for each in found])),
+        bench_times=tuple(each.bench_time for each in found),
+        messages=round(np.mean([each.messages for each in found])),
+        reads=round(np.mean([each.reads for each in found])),
+        wall_time=float(np.mean([each.wall_time for each in found])),
+        travels=tuple(travels),
+        problems=tuple(dict.fromkeys(problem for each in found for problem in each.problems)),
+    )
+
+
+def _dry_run(
+    config: StationConfig,
+    subject: str,
+    execute: Callable[[Run, Station], None],
+    scratch: Path,
+    on_point: Callable[[Point], None],
+) -> Forecast:
     times: list[float] = []
     problems: list[str] = []
     station = Station(config.as_designed(), "wire")
@@ -157,6 +187,7 @@ def forecast(
         subject=subject,
         points=len(points),
         bench_time=bench_time,
+        bench_times=(bench_time,),
         messages=messages,
         reads=reads,
         wall_time=bench_time + messages * MESSAGE_TIME + len(points) * COMMIT_TIME,

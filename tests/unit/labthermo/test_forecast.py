@@ -105,3 +105,15 @@ def test_table_and_picture_are_written(found, tmp_path):
     assert data["points"] == 7
     assert [t["channel"] for t in data["travels"]] == [t.channel for t in found.travels]
     assert ElementTree.fromstring(picture.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_several_dry_runs_have_other_noise_and_their_mean_is_forecast(edited, tmp_path):
+    config = load_station(edited())
+    several = forecast(config, "", ask, tmp_path, dry_runs=3)
+    each = [
+        forecast(config.with_seed(config.simulation.seed + k), "", ask, tmp_path / f"alone{k}").bench_time
+        for k in range(3)
+    ]
+    assert several.bench_times == tuple(each)
+    assert several.bench_time == pytest.approx(sum(each) / 3)
+    assert several.points == 7

@@ -373,6 +373,9 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{hours:.1f} h"
 
 
+_WITHOUT_A_TWIN = ("spsa", "cma_es", "nelder_mead", "reservoir", "adjoint")
+_STREAK = 10  # answers of no use, one after the other, at which an operator should look
+
 TASK_HELP = (
     "sine, band_pass, xor, rings, iris, digits, digits:N (N images to train on), mnist:FOLDER, fashion_mnist:FOLDER, "
     "or csv:FILE with columns named after inputs and outputs"
@@ -419,8 +422,11 @@ def train(
     plan = _training(opened.config, task, method, queries, reset)
     plan = replace(plan, ablate=detune, reference_every=reference_every)
     if twin is not None:
+        from labthermo.errors import ParameterError
         from labthermo.stored_twin import load_twin
 
+        if method in _WITHOUT_A_TWIN:
+            raise ParameterError(f"--twin is of no use to {method}, which works without a twin; leave it out")
         plan = replace(plan, start=asdict(load_twin(twin, opened.header())))
     with _signals(), opened:
         with _new_run(opened, _runs(runs, station), {**plan.header(), "command": _command()}) as (started, progress):
@@ -857,6 +863,7 @@ class _Meter:
 
         self.bar: Any = None
         self._make = Progress
+        self._useless = 0  # answers, one after the other
 
     def total(self, total: int, what: str = "queries") -> None:
         self.bar = self._make(total, what)
@@ -865,6 +872,10 @@ class _Meter:
     def point(self, point: Point) -> None:
         from labthermo.records.journal import is_counted
 
+        self._useless = 0 if point.status in ("settled", "timed") else self._useless + 1
+        if self._useless == _STREAK:
+            newest = f"{_STREAK} answers in a row are of no use, the newest {point.status}"
+            print(f"LOOK  {newest}: look at the bench; Ctrl-C stops, resume goes on", flush=True)
         if self.bar is not None and is_counted(point.purpose):
             self.bar.step(done=point.number + 1)
 
@@ -923,6 +934,9 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
     def tell(phase: str, queries: int, rmse: float | None) -> None:
         progress.bar.step(phase if rmse is None else f"{phase}: rmse {rmse:.4f} of the amplitude", done=queries)
 
+    if len(plan.task.inputs) > plan.budget:
+        need = f"one step of training needs {len(plan.task.inputs)}"
+        print(f"BUDGET  {plan.budget} device queries; {need}: the device will hardly be trained", flush=True)
     outcome = train(run, plan, station.twin(), lambda: Station(station.config, "model", control=True).twin(), tell)
     run.journal.finish("finished")
     found = {"rmse": outcome.rmse, "floor": outcome.floor, "reason": outcome.reason}

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from labthermo.quantity import format_quantity
 
+VAGUE = 30.0  # of an interval's half width in its logarithm, at which it says nothing: 13 decades
+
 Floats = NDArray[np.float64]
 
 
@@ -157,6 +159,8 @@ def fit_dose_response(
         return None
     errors = np.sqrt(np.diag(np.linalg.inv(best.jac.T @ best.jac)))
     z = NormalDist().inv_cdf(0.5 + confidence / 2.0)
+    if not np.all(z * errors[:3] < VAGUE):
+        return None
     theta = best.x
     vmax, km, ki = _constants(theta, errors, z)
     free = len(read) - 4
@@ -208,6 +212,8 @@ def fit_progress(
         return None
     errors = np.sqrt(np.diag(np.linalg.inv(best.jac.T @ best.jac)))
     z = NormalDist().inv_cdf(0.5 + confidence / 2.0)
+    if not np.all(z * errors[:3] < VAGUE):
+        return None
     theta = best.x
     return _constants(theta, errors, z), lambda at: curve(theta, at)
 

@@ -136,7 +136,8 @@ class Studied:
         """Do every unit that the journal does not have, then write figures, tables and sentences into it."""
         done = {_key(Unit(**e.detail["unit"])): e.detail for e in journal.events(UNIT)}
         for number, unit in enumerate(self.units()):
-            step(f"{unit.part.replace('_', ' ')} {'' if unit.at is None else unit.at}, seed {unit.seed}", number)
+            what = unit.part.replace("_", " ") if unit.at is None else f"{unit.part.replace('_', ' ')} {unit.at}"
+            step(f"{what}, seed {unit.seed}", number)
             if _key(unit) not in done:
                 result = self._do(unit, done)
                 journal.event(UNIT, unit={"part": unit.part, "at": unit.at, "seed": unit.seed}, **result)

@@ -50,7 +50,7 @@ class DilutionScan(Feeding):
             found.append(result)
             words = "two states" if result["bistable"] else "one state"
             jumps = (result[way] if result["bistable"] else None for way in ("up", "down"))
-            up, down = (f"{jump[0]:.4g} ± {jump[1]:.2g}" if jump else "none" for jump in jumps)
+            up, down = (_place(jump, shares) if jump else "none" for jump in jumps)
             rows.append([format_quantity(flow, "L/s"), f"{result['dilution']:.3g} 1/s", up, down, words])
         run.event("table", title="Jumps of an endlessly slow scan, as the share of substrate", rows=rows,
                   columns=["flow", "dilution rate", "going up", "going down", "verdict"])  # fmt: skip
@@ -58,6 +58,9 @@ class DilutionScan(Feeding):
         one = [format_quantity(r["flow"], "L/s") for r in found if not r["bistable"]]
         said = [f"two states at {', '.join(two)}"] if two else []
         said += [f"one state at {', '.join(one)}"] if one else []
+        folds = [r[way][0] for r in found if r["bistable"] for way in ("up", "down")]
+        if any(not shares[0] <= fold <= shares[-1] for fold in folds):
+            said.append("a fold is not among the shares scanned: scan slower (dwell), or further (start, stop)")
         run.event(self.name, scans=found, message="; ".join(said))
 
     def _scan(self, run: Run, feed: Feed, flow: float, shares: Floats) -> dict[str, Any]:
@@ -100,6 +103,8 @@ class DilutionScan(Feeding):
         if not self.start < self.stop:
             raise ParameterError(f"{self.name}: start, stop: these are no ascending shares")
         flows = []
+        if not self.flows.strip(" ,"):
+            raise ParameterError(f"{self.name}: flows: none is named; write them with commas, such as '18 uL/min'")
         for text in filter(None, (part.strip() for part in self.flows.split(","))):
             try:
                 flows.append(parse_quantity(text, "L/s"))
@@ -110,3 +115,11 @@ class DilutionScan(Feeding):
             for share in (self.start, self.stop):
                 self._query(feed, flow, share, None)
         return feed, flows, shares
+
+
+def _place(jump: Sequence[float], shares: Floats) -> str:
+    """A fold and its standard deviation; where it was only extrapolated to, beyond which end of the scan."""
+    low, high = float(shares[0]), float(shares[-1])
+    if not low <= jump[0] <= high:
+        return f"below {low:.4g}" if jump[0] < low else f"above {high:.4g}"
+    return f"{jump[0]:.4g} ± {jump[1]:.2g}"

@@ -122,8 +122,10 @@ def plan(found: Forecast) -> str:
     with _drawing(height=5.4) as (figure, whole):
         whole.remove()
         above, below = figure.subplots(2, 1, sharex=True)
+        hours = found.bench_time > 7200.0
+        scale = 3600.0 if hours else 1.0
         for number, travel in enumerate(found.travels):
-            end = (*travel.times, found.bench_time), (*travel.values, travel.values[-1])
+            end = _array([*travel.times, found.bench_time]) / scale, (*travel.values, travel.values[-1])
             colour = _PHASES[number % len(_PHASES)]
             above.step(*end, where="post", linewidth=1.0, label=_shown(travel.channel), color=colour)
         units = {travel.unit for travel in found.travels}
@@ -131,13 +133,21 @@ def plan(found: Forecast) -> str:
         for number, outlook in enumerate(found.outlooks):
             colour = _PHASES[number % len(_PHASES)]
             below.plot(
-                found.times, _array(outlook.each), ".", markersize=3, label=_shown(outlook.channel), color=colour
+                _array(found.times) / scale,
+                _array(outlook.each),
+                ".",
+                markersize=3,
+                label=_shown(outlook.channel),
+                color=colour,
             )
         below.set_yscale("log")
         below.yaxis.set_major_formatter(_plain_number)
         below.yaxis.set_minor_formatter(_plain_number_between)
         below.set_ylabel("|reading| / its sigma")
-        _engineering(below, "x", "bench time", "s")
+        if hours:
+            below.set_xlabel("bench time, h")
+        else:
+            _engineering(below, "x", "bench time", "s")
         for axes in (above, below):
             if axes.get_legend_handles_labels()[0]:
                 _legend_above(axes)
@@ -199,6 +209,12 @@ def curves(event: Mapping[str, Any]) -> str:
             axes.set_yscale("log")
         _engineering(axes, "x", str(event["x_name"]), str(event["x_unit"]))
         _engineering(axes, "y", str(event["y_name"]), str(event["y_unit"]))
+        if event.get("log"):  # matplotlib's own numbers are in TeX, which is switched off here
+            shown = _prefixed(str(event["y_unit"])) if event["y_unit"] else _plain_number
+            axes.yaxis.set_major_formatter(shown)
+            low, high = axes.get_ylim()
+            every = high < 5 * low
+            axes.yaxis.set_minor_formatter(lambda value, _: shown(value) if every or _is_labelled(value) else "")
         _legend_above(axes)
         return _svg(figure)
 
@@ -279,9 +295,13 @@ def _percent(value: float, _position: float = 0.0) -> str:
     return f"{100 * value:.3g} %"
 
 
+def _is_labelled(value: float) -> bool:
+    """Whether it is 2 or 5 of its decade, between the decades' own labels."""
+    return f"{value:.0e}"[0] in "25"
+
+
 def _percent_between(value: float, _position: float = 0.0) -> str:
-    """Labels 2 and 5 of each decade between the decades' own."""
-    return _percent(value) if f"{value:.0e}"[0] in "25" else ""
+    return _percent(value) if _is_labelled(value) else ""
 
 
 def _plain_number(value: float, _position: float = 0.0) -> str:
@@ -289,7 +309,7 @@ def _plain_number(value: float, _position: float = 0.0) -> str:
 
 
 def _plain_number_between(value: float, _position: float = 0.0) -> str:
-    return _plain_number(value) if f"{value:.0e}"[0] in "25" else ""
+    return _plain_number(value) if _is_labelled(value) else ""
 
 
 def _shown(text: str, most: int = 40) -> str:

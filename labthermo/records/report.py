@@ -465,6 +465,10 @@ def _add_behaviour(page: Page, journal: Journal) -> None:
         (status, number, percent(number / total), _MEANING.get(status, ""))
         for status, number in journal.statuses().items()
     ]
+    lost = {status: number for status, number in journal.statuses().items() if status not in ("settled", "timed")}
+    if 2 * sum(lost.values()) > total:
+        why = ", ".join(f"{number} {status} ({_MEANING.get(status, 'of no use')})" for status, number in lost.items())
+        page.warnings.append(f"Most answers were of no use: of {total}, {why}. Look at the bench and run it again.")
     page.purposes = list(journal.purposes().items())
     times = journal.settle_times()
     times = times[np.isfinite(times)]

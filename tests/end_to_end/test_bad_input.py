@@ -111,6 +111,7 @@ def test_a_wrong_csv(refused, edited, tmp_path, text, words):
         (["run", "iv_curve", "STATION", "-p", "stop=3 V"], "stop: 3 V is outside the limits -200 µV to 3 mV of x"),
         (["run", "iv_curve", "STATION", "-p", "start=1 mV", "-p", "stop=1 mV"], "start, stop: both are 1 mV"),
         (["run", "iv_curve", "STATION", "-p", "input=z"], "no input 'z'; there are x"),
+        (["train", "STATION", "--task", "sine", "--method", "spsa", "--twin", "t.json"], "--twin is of no use to spsa"),
         (["bench", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["show", "20260101-000000-abcd"], "20260101-000000-abcd"),
         (["report", "20260101-000000-abcd"], "20260101-000000-abcd"),

@@ -123,6 +123,14 @@ def test_what_a_procedure_has_found_is_printed_and_in_the_summary(tmp_path, monk
     assert value == pytest.approx(1e-4, rel=0.5)
 
 
+def test_a_stock_a_thousand_times_too_strong_is_found_to_determine_nothing(tmp_path, monkeypatch, capsys):
+    station = REPOSITORY / "examples" / "inhibited_well" / "station.yaml"
+    words = ("run", "dose_response", station, "--backend", "model", "-p", "stock=40", "--runs", tmp_path)
+    code, out, err = labthermo(monkeypatch, capsys, *words)
+    assert (code, err) == (0, "")
+    assert "these readings do not determine Vmax, Km and Ki" in out
+
+
 def test_answers_that_were_of_no_use_are_counted_on_the_terminal(tmp_path, monkeypatch, capsys):
     example = REPOSITORY / "examples" / "sine"
     (tmp_path / "ndc_dots.yaml").write_bytes((example / "ndc_dots.yaml").read_bytes())
@@ -135,7 +143,8 @@ def test_answers_that_were_of_no_use_are_counted_on_the_terminal(tmp_path, monke
     assert code == 0
     assert "no score: nothing that was asked for it could be read\n" in out
     assert " answers did not settle: " in out
-    assert "overflow" in out
+    assert "BUDGET  8 device queries; one step of training needs 33" in out
+    assert out.count("LOOK  10 answers in a row are of no use, the newest overflow: look at the bench") == 1
     assert "\nended: " in out
 
 

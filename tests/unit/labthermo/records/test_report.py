@@ -16,6 +16,7 @@ import pytest
 
 from labthermo.device import Query, Response, Status
 from labthermo.errors import RecordError
+from labthermo.records import figures
 from labthermo.records.journal import Journal
 from labthermo.records.report import banner_of, duration, write_report, write_summary
 
@@ -321,6 +322,30 @@ def test_a_procedure_is_named_as_one_and_its_results_are_kept(tmp_path: Path) ->
     assert kept["procedure"] == "dose_response"
     assert kept["found"] == [{"km": [1e-3, 0.9e-3, 1.1e-3], "message": "Km 1 mM"}]
     assert not kept.keys() & {"task", "monotone"}
+
+
+def test_the_numbers_at_a_logarithmic_axis_are_plain() -> None:
+    event = {"curves": [{"label": "a", "x": [1, 2, 3], "y": [0.7, 2.0, 70.0]}], "log": True}
+    names = {"x_name": "bits", "x_unit": "", "y_name": "error", "y_unit": ""}
+    svg = figures.curves({**event, **names})
+    assert "mathdefault" not in svg
+    for number in (">1<", ">2<", ">5<", ">10<", ">50<"):
+        assert number in svg
+    svg = figures.curves({**event, **names, "y_unit": "A"})
+    assert "mathdefault" not in svg
+    assert ">10 A<" in svg
+
+
+def test_a_run_whose_answers_were_mostly_of_no_use_says_so_at_the_top(tmp_path: Path) -> None:
+    with run(tmp_path / "r1") as journal:
+        add_points(journal, 9, "train", Status.ABANDONED, math.nan)
+        add_points(journal, 3, "train", Status.SETTLED, 0.05)
+        text = report(tmp_path / "r1").text
+        assert (
+            "Most answers were of no use: of 12, 9 abandoned (given up before it was read). Look at the bench" in text
+        )
+        add_points(journal, 6, "train", Status.SETTLED, 0.05)
+        assert "Most answers" not in report(tmp_path / "r1").text
 
 
 @pytest.mark.parametrize(("increasing", "way"), [(True, "rise"), (False, "fall")])

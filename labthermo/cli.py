@@ -927,7 +927,8 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
     from labthermo.training.loop import train
 
     progress.total(plan.budget, f"{plan.task.name}, {plan.method}: queries")
-    for loophole in station.loopholes():
+    loopholes = station.loopholes()
+    for loophole in loopholes:
         print(f"LOOPHOLE  {loophole}", flush=True)
         run.event("loophole", message=loophole)
 
@@ -937,7 +938,8 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
     if len(plan.task.inputs) > plan.budget:
         need = f"one step of training needs {len(plan.task.inputs)}"
         print(f"BUDGET  {plan.budget} device queries; {need}: the device will hardly be trained", flush=True)
-    outcome = train(run, plan, station.twin(), lambda: Station(station.config, "model", control=True).twin(), tell)
+    control = Station(station.config, "model", control=True)
+    outcome = train(run, plan, station.twin(), control.twin, tell, loopholes)
     run.journal.finish("finished")
     found = {"rmse": outcome.rmse, "floor": outcome.floor, "reason": outcome.reason}
     if plan.task.classes:

@@ -1,8 +1,8 @@
 """How an input of a flow bench could let a device without negative differential conductance pass, by name.
 
 devices.md's list: an input that changes the dilution, a feed that is the complement of the input, and an input whose
-own stock absorbs what is read. What the device file does not say, an absorbance that nobody listed, cannot be found
-here: `blank_and_path` measures it.
+own stock absorbs what is read; and an input that pumps from a vessel. What the device file does not say, an absorbance
+that nobody listed, cannot be found here: `blank_and_path` measures it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ def find_loopholes(config: StationConfig, network: Any) -> list[str]:
             for vessel, change in into.items()
             if abs(change) > 1e-9
         ]
+        found += [
+            f"transfer: {name} moves liquid out of {vessel}, and so changes how long everything stays there; let it "
+            "pump a stock"
+            for vessel in sorted(_drained(network, section.at))
+        ]
         for output, reading in device.outputs.items():
             if reading.light is not None and (absorbing := sorted(stocks & reading.light.extinction.keys())):
                 what = ", ".join(absorbing)
@@ -59,6 +64,12 @@ def _vessels(network: Any) -> set[str]:
 def _solutes(network: Any, source: str | None) -> set[str]:
     """What is dissolved in a feed; nothing in plain solvent."""
     return {node.partition(".")[2] for node in network.feeds if source and node.partition(".")[0] == source}
+
+
+def _drained(network: Any, knob: str) -> set[str]:
+    """Vessels that a pump takes liquid from."""
+    flows = [p for p in network.processes if getattr(p, "parameter", None) is not None]
+    return {p.first for p in flows if p.first in _vessels(network) and getattr(p.parameter, "weights", {}).get(knob)}
 
 
 def _flows(network: Any, knob: str) -> Iterator[tuple[str | None, str | None, float]]:

@@ -42,12 +42,14 @@ def weigh(
     tolerance: float,
     couplings: Sequence[Coupling],
     policy: str,
+    pumped: Sequence[str] | None = None,
     ablation: Response | None = None,
 ) -> dict[str, Any]:
     """The evidence, JSON-able. scans: by order, each with its rows put back as the task lists them.
 
     tolerance: of settling, in V; what two answers may differ by without being two states. policy: where each input
-    started from. ablation: the scan upwards with the barriers detuned, where that can be done.
+    started from. pumped: what :meth:`labthermo.Station.loopholes` finds, of a flow bench; None: nobody has looked.
+    ablation: the scan upwards with the barriers detuned, where that can be done.
     """
     output = next(c for c in channels if c.kind == "output")
     rows = [{"order": kind, **_judged(task, scan)} for kind, scan in scans.items()]
@@ -59,7 +61,7 @@ def weigh(
         "memory": _memory(task.score_inputs, scans, least),
         "iv": _current_voltage(task, channels, scans),
         "couplings": [[c.input, c.conductor, c.lever, c.touches] for c in couplings],
-        "loopholes": [list(row) for row in loopholes(task, channels, rows, couplings)],
+        "loopholes": [list(row) for row in loopholes(task, channels, rows, couplings, pumped)],
     }
 
 
@@ -139,9 +141,16 @@ def _current_voltage(task: Task, channels: Sequence[Channel], scans: Mapping[str
 
 
 def loopholes(
-    task: Task, channels: Sequence[Channel], rows: Sequence[Mapping[str, Any]], couplings: Sequence[Coupling]
+    task: Task,
+    channels: Sequence[Channel],
+    rows: Sequence[Mapping[str, Any]],
+    couplings: Sequence[Coupling],
+    pumped: Sequence[str] | None = None,
 ) -> list[tuple[str, str, str]]:
-    """Name, verdict (``no``, ``YES``, ``not measured``) and why, of each way a monotone device could pass the floor."""
+    """Name, verdict (``no``, ``YES``, ``not measured``) and why, of each way a monotone device could pass the floor.
+
+    pumped: as of :func:`weigh`.
+    """
     inputs = [c for c in channels if c.kind == "input"]
     outputs = [c for c in channels if c.kind == "output"]
     found = []
@@ -163,13 +172,17 @@ def loopholes(
         if any(c.unit == "A" for c in outputs)
         else (name, "no", f"{outputs[0].name} in {outputs[0].unit}")
     )
-    turned = [c.name for c in inputs if c.unit == "L/s"]
+    pumps = ", ".join(c.name for c in inputs if c.unit == "L/s")
     name = "the input turns a knob"
-    found.append(
-        (name, "YES", f"{', '.join(turned)}: a pump's rate; whatever else it dilutes must be made up for")
-        if turned
-        else (name, "no", "inputs are held potentials")
-    )
+    if not pumps:
+        found.append((name, "no", "inputs are held potentials"))
+    elif pumped:
+        found.append((name, "YES", "; ".join(pumped)))
+    elif pumped is None:
+        found.append((name, "not measured", f"{pumps}: a pump's rate; what else it dilutes or feeds was not looked at"))
+    else:
+        why = "by the device file, what it feeds is all that it changes: a flow of plain solvent makes up for the rest"
+        found.append((name, "no", f"{pumps}: a pump's rate; {why}"))
     name = "an input line gates a dot that it does not touch"
     gated = [f"{c.input} moves {c.conductor} by {c.lever:g} eV/V" for c in couplings if not c.touches]
     found.append(

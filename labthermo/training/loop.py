@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -94,12 +94,13 @@ def train(
     twin: Twin,
     control_twin: Callable[[], Twin],
     tell: Callable[[str, int, float | None], None] = lambda phase, queries, rmse: None,
+    pumped: Sequence[str] | None = None,
 ) -> Outcome:
     """Train until the trainer has finished or the budget is spent, then score on the hold-out grid.
 
     Goes on where the run's journal ends: the trainer is restored from its last committed state, and inputs of an
     unfinished batch that are already committed are not asked again. `tell` is called with the phase, the device
-    queries so far and the newest error.
+    queries so far and the newest error. pumped: for the evidence, see :func:`labthermo.training.claim.weigh`.
     """
     journal = run.journal
     if plan.start is not None:
@@ -161,7 +162,7 @@ def train(
                 scans[kind] = _scan(run, plan, knobs, f"evidence {kind}", kind)
             tolerance = float(journal.header.get("tolerance") or 0.0)
             ablation = _ablation(run, plan, twin, knobs) if plan.ablate else None
-            found = weigh(task, run.device.channels, scans, tolerance, twin.couplings(), plan.reset, ablation)
+            found = weigh(task, run.device.channels, scans, tolerance, twin.couplings(), plan.reset, pumped, ablation)
             run.event("evidence", **found)
     if read_out is None:  # what a digital layer behind the device makes of it has no floor
         floor, bound = task.floor(), task.floor_accuracy()

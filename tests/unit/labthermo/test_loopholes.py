@@ -50,3 +50,10 @@ def test_an_input_that_absorbs_by_itself(tmp_path):
     (first, second) = loopholes(tmp_path, change)
     assert first.startswith("pyruvate's own absorbance: u1 brings pyruvate, which absorbs at 340 nm where well is read")
     assert "u2" in second
+
+
+def test_an_input_that_pumps_from_a_vessel(tmp_path):
+    drain = MAKEUP + "  - {name: drain, flow: [well, waste], rate: u1}\n"
+    assert loopholes(tmp_path, ("one_well.yaml", MAKEUP, drain)) == [
+        "transfer: u1 moves liquid out of well, and so changes how long everything stays there; let it pump a stock"
+    ]

@@ -173,12 +173,33 @@ def test_loopholes_are_named() -> None:
     pump = Channel("u", "input", "L/s", window=(1e-9, 2e-9))
     current = Channel("i", "output", "A", window=(1e-12, 2e-12))
     _, verdicts = judged(task, [pump, current], same)
-    assert verdicts["the input turns a knob"] == "YES"
+    assert verdicts["the input turns a knob"] == "not measured"
     assert verdicts["a current or a difference is read"] == "YES"
     two = np.hstack([task.inputs, 3e-3 - task.inputs])
     rails = Task("t", two, task.targets, two, task.targets, task.amplitude)
     _, verdicts = judged(rails, [X, Channel("nx", "input", "V"), Y], dict.fromkeys(ORDERS, answers(task.targets[:, 0])))
     assert verdicts["dual rail: an input beside its complement"] == "YES"
+
+
+@pytest.mark.parametrize("made_up_for", [True, False])
+def test_a_pumped_input_is_a_loophole_only_where_it_changes_more_than_its_substrate(
+    made_up_for: bool, tmp_path: Path
+) -> None:
+    """Device R1, and the same without the flows of solvent that keep its dilution."""
+    for file in (EXAMPLES / "ldh_one_well").glob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        start, stop = text.find("  - for: {k: [1, 2]}   "), text.find("  - name: ldh")
+        assert (start < stop) == (file.name == "one_well.yaml")
+        (tmp_path / file.name).write_text(text if made_up_for or stop < 0 else text[:start] + text[stop:])
+    station = Station(load_station(tmp_path / "station.yaml"), "model")
+    with station:
+        channels = station.device.channels
+    task = make_task("xor", channels)
+    same = dict.fromkeys(ORDERS, answers(task.score_targets[:, 0]))
+    found = weigh(task, channels, same, 4e-3, (), "park", station.loopholes())
+    ((_, verdict, why),) = [row for row in found["loopholes"] if row[0] == "the input turns a knob"]
+    assert verdict == ("no" if made_up_for else "YES")
+    assert ("makes up for the rest" if made_up_for else "no make-up flow: u1 also dilutes well") in why
 
 
 def test_the_curve_is_taken_over_what_lies_between_input_and_output() -> None:
@@ -231,7 +252,7 @@ def test_detuned_barriers_leave_device_a_monotone_and_it_comes_back(tmp_path: Pa
         trained = device.query(Query(knobs=knobs, inputs=plan.task.score_inputs, reset="park"))
         scan = _ablation(run, plan, station.twin(), knobs)
         assert scan is not None
-        found = weigh(plan.task, device.channels, dict.fromkeys(ORDERS, trained), 1e-6, (), "park", scan)
+        found = weigh(plan.task, device.channels, dict.fromkeys(ORDERS, trained), 1e-6, (), "park", ablation=scan)
         assert found["scans"][0]["confidence"] > 0.999
         assert found["ablation"]["confidence"] < 0.95
         assert np.ptp(scan.outputs) > 50e-6  # it still answers

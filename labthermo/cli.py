@@ -935,6 +935,8 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
     def tell(phase: str, queries: int, rmse: float | None) -> None:
         progress.bar.step(phase if rmse is None else f"{phase}: rmse {rmse:.4f} of the amplitude", done=queries)
 
+    for beyond in _beyond_windows(run, plan.task.targets):
+        print(f"TARGETS  {beyond}", flush=True)
     if len(plan.task.inputs) > plan.budget:
         need = f"one step of training needs {len(plan.task.inputs)}"
         print(f"BUDGET  {plan.budget} device queries; {need}: the device will hardly be trained", flush=True)
@@ -944,6 +946,26 @@ def _train(station: Station, run: Run, plan: Any, progress: _Meter) -> dict[str,
     found = {"rmse": outcome.rmse, "floor": outcome.floor, "reason": outcome.reason}
     if plan.task.classes:
         found |= {"accuracy": outcome.accuracy, "floor_accuracy": outcome.floor_accuracy}
+    return found
+
+
+def _beyond_windows(run: Run, targets: Any) -> list[str]:
+    """What is wanted of outputs but lies outside what the station file says that they can reach; one sentence each."""
+    from labthermo.quantity import format_quantity
+
+    found = []
+    for channel, wanted in zip((c for c in run.device.channels if c.kind == "output"), targets.T, strict=True):
+        if channel.window is None:
+            continue
+        low, high = channel.window
+        slack = 0.1 * (high - low)
+        if wanted.min() < low - slack or wanted.max() > high + slack:
+            ends = (wanted.min(), wanted.max(), low, high)
+            first, last, start, stop = (format_quantity(float(v), channel.unit) for v in ends)
+            window = f"the window {start} to {stop}"
+            found.append(
+                f"{channel.name}: {first} to {last} leaves {window}; scale the data, or the device cannot follow"
+            )
     return found
 
 

@@ -27,6 +27,7 @@ _TEXT = re.compile(r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)(?
 _POWER = r"(?:[A-Za-zµμΩΩ]+|%)(?:(?:\*\*|\^)-?\d?\.?\d)?"
 _UNIT = re.compile(rf"(?:1\s*/\s*)?{_POWER}(?:\s*[*/ ]\s*{_POWER})*")
 _ROOT = re.compile(r"(?:√|sqrt)\(?(\w+)\)?")
+_PER_MINUTE = {"L/s": "L/min", "L/s/s": "L/min/s", "L/s**2": "L/min/s"}
 _PREFIXES = {-18: "a", -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
 
@@ -61,8 +62,11 @@ def format_quantity(value: float, unit: str, digits: int = 4) -> str:
     """`value` (in `unit`, SI without prefix) as text with an SI prefix, e.g. ``1.68 mV`` or ``3.6 MΩ``.
 
     `digits` significant digits are shown, without trailing zeros. Units that take no prefix (``1/s``, none)
-    keep their plain number, and so do seconds above one. With the unit ``%``, 0.1 gives ``10 %``.
+    keep their plain number, and so do seconds above one. With the unit ``%``, 0.1 gives ``10 %``. Flows are shown per
+    minute, as pumps and station files have them: 1e-6 L/s gives ``60 µL/min``.
     """
+    if unit in _PER_MINUTE:
+        return format_quantity(60.0 * value, _PER_MINUTE[unit], digits)
     if unit == "%":
         return f"{float(f'{100 * value:.{digits}g}'):g} %"
     shown = unit.replace("ohm", "Ω")

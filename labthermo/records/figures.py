@@ -273,6 +273,8 @@ def _points(
 def _engineering(axes: Axes, which: str, name: str, unit: str) -> None:
     """Label one axis `name`, with its numbers in `unit` and SI prefixes; plain numbers of everyday size stay plain."""
     axis = axes.xaxis if which == "x" else axes.yaxis
+    if unit == "L/s":
+        axis.set_major_locator(_per_minute())
     largest = float(np.max(np.abs(axis.get_data_interval())))
     if unit or not 0.01 < largest < 1e4:
         axis.set_major_formatter(_prefixed(unit))
@@ -282,7 +284,21 @@ def _engineering(axes: Axes, which: str, name: str, unit: str) -> None:
 def _prefixed(unit: str) -> Any:
     from matplotlib.ticker import EngFormatter
 
+    if unit == "L/s":  # shown per minute, as format_quantity has it
+        per_minute = EngFormatter("L/min")
+        return lambda value, _=None: per_minute(60.0 * value)
     return EngFormatter(_shown(unit, 12) if unit else "")
+
+
+def _per_minute() -> Any:
+    """Round numbers of L/min at an axis in L/s."""
+    from matplotlib.ticker import AutoLocator
+
+    class PerMinute(AutoLocator):
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            return np.asarray(super().tick_values(60.0 * vmin, 60.0 * vmax)) / 60.0
+
+    return PerMinute()
 
 
 def _legend_above(axes: Axes) -> None:

@@ -254,3 +254,14 @@ def test_bench_serves_instruments_that_say_they_are_simulated(signum):
             serving.send_signal(signum)
         out, err = serving.communicate(timeout=20)
     assert (serving.returncode, out, err) == (0, "", "")
+
+
+def test_targets_that_the_window_cannot_hold_are_spoken_of(tmp_path, monkeypatch, capsys):
+    data = tmp_path / "data.csv"
+    data.write_text("x,y\n" + "".join(f"{1 + 0.1 * k:.1f}e-3,{k}\n" for k in range(10)))  # y in mV, taken for V
+    station = REPOSITORY / "examples" / "sine" / "station.yaml"
+    options = ("--method", "reservoir", "--backend", "model", "--queries", "20", "--runs", tmp_path / "runs")
+    code, out, _ = labthermo(monkeypatch, capsys, "train", station, "--task", f"csv:{data}", *options)
+    assert code == 0
+    assert "TARGETS  y: " in out
+    assert "leaves the window 130 µV to 390 µV; scale the data" in out

@@ -148,7 +148,7 @@ def test_what_does_not_fit_moves_no_pump(station):
     with Station(station("ldh_one_well", perfect=True), "wire") as opened:
         before = len(opened.world.read_log())
         for query in (Query({"n": 101 * UL_PER_MIN}, [(0.0, 0.0)]), Query({}, [(0.0, 51 * UL_PER_MIN)])):
-            with pytest.raises(LimitError, match=r"outside its limits .*L/s"):
+            with pytest.raises(LimitError, match=r"outside its limits .*L/min"):
                 opened.device.query(query)
         assert len(opened.world.read_log()) == before
 

@@ -176,6 +176,24 @@ def test_bare_numbers_do_not_import_pint():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (50e-6 / 60, "L/s", "50 µL/min"),
+        (0.0, "L/s", "0 L/min"),
+        (0.5e-6 / 60, "L/s", "500 nL/min"),
+        (-6e-3 / 60, "L/s", "-6 mL/min"),
+        (100e-6 / 60, "L/s/s", "100 µL/min/s"),
+        (100e-6 / 60, "L/s**2", "100 µL/min/s"),
+        (1e-6, "mol/L/s", "1 µmol/L/s"),
+    ],
+)
+def test_flows_are_shown_per_minute_and_can_be_read_back(value: float, unit: str, shown: str) -> None:
+    assert format_quantity(value, unit) == shown
+    if unit != "L/s/s":
+        assert parse_quantity(shown, unit) == pytest.approx(value, rel=1e-12)
+
+
 def test_a_number_in_one_of_several_units_says_in_which_it_was_written() -> None:
     level = any_of(("V", "L/s", "OD"))
     for text, value, unit in (("2 mV", 2e-3, "V"), ("60 uL/s", 60e-6, "L/s"), ("4 mOD", 4e-3, "OD"), ("0.5", 0.5, "")):

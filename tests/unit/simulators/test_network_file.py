@@ -321,7 +321,7 @@ def test_mistakes_point_at_their_line(tmp_path, old, new, expected):
         (LIQUID, "rate: pump", "rate: pumb", ":12: processes[2].rate: no knob 'pumb'; did you mean 'pump'?"),
         (LIQUID, "by: {q: 50 %}", "by: {q: 50 uL}", ":10: processes[0].rate.by.q: '50 uL' has a unit where a plain"),
         (LIQUID, "rate: 6 mL/min", "rate: 6 mL", ":11: processes[1].rate: '6 mL' is not in L/s"),
-        (LIQUID, "rate: 6 mL/min", "rate: -6 mL/min", ":11: processes[1].rate: -100 µL/s is out of bounds"),
+        (LIQUID, "rate: 6 mL/min", "rate: -6 mL/min", ":11: processes[1].rate: -6 mL/min is out of bounds"),
         (LIQUID, "vmax: 1 nmol/s", "vmax: 1 nM/s", ":16: processes[6].vmax: '1 nM/s' is not in mol/s"),
         (LIQUID, "vmax: 1 uM/s", "vmax: 1 umol/s", ":17: processes[7].vmax: '1 umol/s' is not in mol/L/s"),
         (LIQUID, "5 1/mM/s", "5 1/s", ":22: processes[12].forward: '5 1/s' is not in L/mol/s"),

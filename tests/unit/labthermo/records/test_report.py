@@ -336,6 +336,14 @@ def test_the_numbers_at_a_logarithmic_axis_are_plain() -> None:
     assert ">10 A<" in svg
 
 
+def test_a_flow_is_drawn_per_minute() -> None:
+    names = {"x_name": "u", "x_unit": "L/s", "y_name": "well", "y_unit": "OD"}
+    flows = np.linspace(0.0, 50e-6 / 60, 11)
+    svg = figures.curves({"curves": [{"label": "a", "x": flows, "y": flows * 1e6}], **names})
+    for number in ("0 L/min", "10 µL/min", "50 µL/min"):
+        assert f">{number}<" in svg
+
+
 def test_a_run_whose_answers_were_mostly_of_no_use_says_so_at_the_top(tmp_path: Path) -> None:
     with run(tmp_path / "r1") as journal:
         add_points(journal, 9, "train", Status.ABANDONED, math.nan)

@@ -150,6 +150,11 @@ def checklist(instrument: Instrument, config: StationConfig) -> list[str]:
             "With water on a balance: did ten minutes at a set rate give that volume within 1 %, out of the syringe?",
             "With the plunger held back: did the pump stall, and did the program say so?",
         ]
+        if instrument.refill_rate:
+            questions.append(
+                "Withdrawing, set at the pump's keypad: does the syringe fill from its bottle without a bubble, and "
+                "does a beaker of water at the vessel's line keep its weight?"
+            )
     if isinstance(instrument, Monitor):
         channel = instrument.monitor_channels()[0]
         questions += [

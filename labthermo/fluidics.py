@@ -4,10 +4,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from labthermo.channel import Channel
+from labthermo.config import StationConfig
 from labthermo.instrument import PlateReader, Reading, SyringePump
 from labthermo.safety.signals import shielded
+
+
+def refuse_refilled_transfers(config: StationConfig, network: Any) -> None:
+    """A pump that passes on what is in a vessel would fill its syringe from there, and not from a bottle.
+
+    network: of the device file, with `processes` (flows have first, second and a rate's `parameter`) and `reservoirs`.
+
+    Raises
+    ------
+    StationFileError: such a pump has the option `refill_rate`.
+    """
+    vessels = {node.partition(".")[0] for node in network.reservoirs}
+    for name, section in {**config.device.inputs, **config.device.knobs}.items():
+        if not config.instruments[section.of.instrument].options.get("refill_rate"):
+            continue
+        knob = getattr(section, "at", "") or name
+        for process in network.processes:
+            weights = getattr(getattr(process, "parameter", None), "weights", {})
+            if knob in weights and process.first in vessels:
+                raise config.error(
+                    ("instruments", section.of.instrument, "options"),
+                    f"refill_rate: {name} pumps out of {process.first}, and would empty it to fill its syringe; "
+                    "only a pump that draws from a bottle can be refilled",
+                )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from labthermo.clock import Clock, RealClock, VirtualClock
 from labthermo.config import Backend, StationConfig, load_station
 from labthermo.device import Device
 from labthermo.errors import BackendError, ParameterError, StationFileError
+from labthermo.fluidics import refuse_refilled_transfers
 from labthermo.instrument import Identity, Instrument
 from labthermo.limits import device_channels
 from labthermo.loopholes import find_loopholes
@@ -293,6 +294,7 @@ class Station:
         sections = config.instruments.items()
         adapters = {name: self._adapter(name, section.driver) for name, section in sections}
         file = _load("labthermo.simulators", "device_file")(config.device_file)
+        refuse_refilled_transfers(config, file.network)
         addresses = self._locate()
         for name, address in addresses.items():
             self._stack.callback(hold(name, address).release)

@@ -11,7 +11,7 @@ import pytest
 
 from labthermo import Query, Station, Status
 from labthermo.config import StationConfig, load_station
-from labthermo.errors import InstrumentError, LabThermoError
+from labthermo.errors import InstrumentError, LabThermoError, StationFileError
 from labthermo.forecast import forecast
 from labthermo.records.journal import Journal
 from labthermo.records.report import write_report, write_summary
@@ -245,6 +245,35 @@ def test_a_plan_counts_refills_and_finds_nothing_wrong_with_them(make, tmp_path)
     (buffer,) = [t for t in found.travels if t.channel == "b"]
     assert buffer.lowest == 0.0
     assert buffer.delivered == pytest.approx(found.bench_time * 100 * UL_PER_MIN, rel=0.1)
+
+
+def test_a_pump_between_two_vessels_is_not_refilled_from_a_vessel(tmp_path):
+    for file in (WELL.parent / "ldh_two_wells").glob("*.yaml"):
+        text = file.read_text(encoding="utf-8").replace("26.59e-3}", f"26.59e-3, syringe_volume: 0.06{REFILL}}}")
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    with pytest.raises(StationFileError, match="refill_rate: t12 pumps out of well1, and would empty it"):
+        Station(tmp_path / "station.yaml", "wire").open()
+
+
+def test_the_way_to_the_safe_state_stops_a_pump_that_is_drawing_at_once(make):
+    """As a watchdog finds it, of a program that was killed in a refill."""
+    with Station(make(b=f", syringe_volume: 0.0125{REFILL}"), "wire") as station:
+        device: Any = station.device
+        device.query(Query({"b": 100 * UL_PER_MIN}, [[10 * UL_PER_MIN]]))
+        device.guard.move({"s": 0.0, "b": 0.0})
+        (line,) = device._syringes
+        line.source.start_refill()
+        station.clock.sleep(5.0)
+        assert device.guard.read()["b"] == pytest.approx(-1e-4)
+        began = station.clock.now()
+        assert device.guard.make_safe() == []
+        assert station.clock.now() - began < 1.0
+        log = station.world.read_log()
+        assert [flow for _, flow in flows(log, "b")][-2] < 0.0
+        assert flows(log, "b")[-1] == (pytest.approx(began, abs=1.0), 0.0)
+        device.home("b")
+        assert device.query(Query({"b": 100 * UL_PER_MIN}, [[10 * UL_PER_MIN]])).status == (Status.SETTLED,)
+        assert not any(e.actual < 0.0 for e in station.world.read_log()[len(log) :])
 
 
 @pytest.mark.slow

@@ -727,3 +727,35 @@ def test_a_pump_that_is_found_pumping_keeps_its_units_and_their_resolution(bench
     assert again.rate() == pytest.approx(0.8 * top * UL_PER_MIN, abs=resolution)
     again.set_rate(0.0)
     again.close()
+
+
+def test_at_five_per_cent_faulted_replies_a_refill_draws_once_or_says_so(bench):
+    """Judged by what the syringe holds: what is taken for full is full, and the plunger never meets the end."""
+    bench.pump.install(0.06, valves=True)
+    kinds = tuple(kind for kind in REPLIES if kind != "late")
+    bench.servers.call(lambda: bench.line.risk(Chance(0.05, kinds, seed=5)))
+    done = 0
+    failed: list[str] = []
+    pump = None
+    for k in range(12):
+        try:
+            if pump is None:
+                pump = bench.adapter(timeout=0.05, refill_rate=REFILL)
+                pump.set_rate(0.0)
+                pump.prepare_rate_range(1e-5)
+            infuse(bench, pump, 1e-5, 600.0 + k)
+            lasts = pump.start_refill()
+            wait(bench, lasts + 1.0)
+            if lasts:
+                pump.finish_refill()
+                done += 1
+                assert 0.06 - (done + len(failed) + 1) * 1e-5 <= bench.pump.content <= 0.06 + 1e-12
+        except InstrumentError as error:
+            failed.append(str(error))
+            if pump is not None:
+                pump.close()
+            pump = None
+    assert done > 6
+    assert not any("has stalled" in reason for reason in failed)
+    if pump is not None:
+        pump.close()

@@ -7,6 +7,7 @@ interval is that of a least-squares fit made linear in the logarithms of the con
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -19,6 +20,9 @@ from labthermo.quantity import format_quantity
 VAGUE = 30.0  # of an interval's half width in its logarithm, at which it says nothing: 13 decades
 
 Floats = NDArray[np.float64]
+
+
+FARTHEST = 1e4  # by this factor a constant may move from where its fit starts; beyond, it is not determined
 
 
 @dataclass(frozen=True)
@@ -175,10 +179,18 @@ def fit_dose_response(
 
 
 def fit_progress(
-    times: ArrayLike, product: ArrayLike, sigma: float, substrate: float, confidence: float = 0.95
+    times: ArrayLike,
+    product: ArrayLike,
+    sigma: float,
+    substrate: float,
+    confidence: float = 0.95,
+    *,
+    start_error: float,
+    gain_error: float,
 ) -> tuple[tuple[Interval, Interval, Interval], Callable[[Floats], Floats]] | None:
     """Vmax, Km, Ki from product (mol/L) over time (s) in a closed vessel that starts with `substrate` (mol/L), and the
-    curve of the fit; None where the readings do not determine them. sigma: mol/L, of one reading.
+    curve of the fit; None where the readings do not determine them. sigma: mol/L, of one reading. start_error:
+    standard deviation of `substrate`, mol/L; gain_error: of the photometer, relative; both are fitted along.
 
     The rate law integrated (Haldane 1930): with x of the substrate used up,
     Vmax t = x + Km ln(S0/(S0 - x)) + (S0^2 - (S0 - x)^2)/(2 Ki).
@@ -191,24 +203,30 @@ def fit_progress(
     if len(t) < 6 or substrate <= 0.0:
         return None
     share = np.concatenate([[0.0], 1.0 - np.geomspace(1.0, 1e-6, 400)[1:]])
-    used = substrate * share
 
     def curve(theta: Floats, at: Floats) -> Floats:
         vmax, km, ki = np.exp(theta[:3])
-        left = substrate - used
-        taken = (used - km * np.log1p(-share) + (substrate**2 - left**2) / (2.0 * ki)) / vmax
-        return theta[3] + np.interp(at, taken, used)
+        start = substrate * np.exp(theta[4] * start_error / substrate)
+        used = start * share
+        taken = (used - km * np.log1p(-share) + (start**2 - (start - used) ** 2) / (2.0 * ki)) / vmax
+        return theta[3] + np.exp(theta[5] * gain_error) * np.interp(at, taken, used)
+
+    def misfit(theta: Floats) -> Floats:
+        return np.concatenate([(p - curve(theta, t)) / sigma, theta[4:]])
 
     rate = max(float(np.nanmax(np.gradient(p, t))), 1e-12)
     best = None
     for part in (0.03, 0.3):
         km = part * substrate
-        start = np.array([*np.log([3.0 * rate, km, km]), p[0]])
-        found = least_squares(lambda x: (p - curve(x, t)) / sigma, start, x_scale=[0.1, 0.1, 0.1, sigma], max_nfev=500)
+        first = np.array([*np.log([3.0 * rate, km, km]), p[0], 0.0, 0.0])
+        far = np.array([*np.full(3, math.log(FARTHEST)), np.inf, np.inf, np.inf])
+        found = least_squares(
+            misfit, first, bounds=(first - far, first + far), x_scale=[0.1, 0.1, 0.1, sigma, 1.0, 1.0], max_nfev=500
+        )
         if best is None or found.cost < best.cost:
             best = found
     assert best is not None
-    if not best.success or np.linalg.cond(best.jac) > 1e10:
+    if not best.success or best.active_mask.any() or np.linalg.cond(best.jac) > 1e10:
         return None
     errors = np.sqrt(np.diag(np.linalg.inv(best.jac.T @ best.jac)))
     z = NormalDist().inv_cdf(0.5 + confidence / 2.0)

@@ -14,7 +14,7 @@ from labthermo.channel import Channel
 from labthermo.kinetics import Interval
 from labthermo.quantity import format_quantity, quantity
 from labthermo.run import Run
-from procedures.feeding import Feed, Feeding, Rate, absorptivity, figure
+from procedures.feeding import Feed, Feeding, Rate, absorptivity, dose_error, figure
 
 UNIT = 1e-6 / 60.0  # mol/s: one unit of enzyme turns over a micromole a minute
 
@@ -33,7 +33,7 @@ class ActivityAssay(Feeding):
     repeats: Annotated[int, Field(ge=2, le=100)] = Field(default=3, description="of each, 2 to 100")
     product: str = Field(default="", description="species that is read; default: the only one that absorbs")
     gain_error: Annotated[float, quantity("", above=0)] = Field(default=0.0033, description="of the photometer")
-    pump_error: Annotated[float, quantity("", above=0)] = Field(default=0.0105, description="of the enzyme's pump")
+    pump_error: Annotated[float, quantity("", above=0)] = Field(default=0.0105, description="of each pump, relative")
 
     def count(self, channels: Sequence[Channel]) -> int:
         self._plan(channels)
@@ -64,7 +64,8 @@ class ActivityAssay(Feeding):
         z = NormalDist().inv_cdf(0.5 + self.confidence / 2.0)
         factor = total / optical / self.volume * total / self.enzyme / UNIT * 1e-3  # U/mL of the stock per OD
         activity = abs(mean) * factor
-        error = z * math.hypot(scatter * factor, activity * math.hypot(self.gain_error, self.pump_error))
+        pumps = dose_error(self.pump_error, self.enzyme, self.flow - self.enzyme, self.other, power=2)
+        error = z * math.hypot(scatter * factor, activity * math.hypot(self.gain_error, pumps))
         found = Interval(activity, activity - error, activity + error, "")
         way = "made" if mean > 0 else "used up"
         rate = abs(mean) * total / optical / self.volume

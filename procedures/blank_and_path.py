@@ -14,7 +14,7 @@ from labthermo.channel import Channel
 from labthermo.kinetics import Interval
 from labthermo.quantity import format_quantity, quantity
 from labthermo.run import Run
-from procedures.feeding import Feed, Feeding, Rate, absorptivity, figure
+from procedures.feeding import Feed, Feeding, Rate, absorptivity, dose_error, figure
 
 SEEN = 4.0  # standard deviations that make an absorbance of its own
 
@@ -34,6 +34,7 @@ class BlankAndPath(Feeding):
     repeats: Annotated[int, Field(ge=2, le=100)] = Field(default=4, description="readings of each, 2 to 100")
     species: str = Field(default="", description="what the standard is; default: the only one that absorbs")
     pump_error: Annotated[float, quantity("", above=0)] = Field(default=0.0105, description="of each pump, relative")
+    gain_error: Annotated[float, quantity("", above=0)] = Field(default=0.0033, description="of the photometer")
 
     def count(self, channels: Sequence[Channel]) -> int:
         feed = self._plan(channels)
@@ -63,11 +64,8 @@ class BlankAndPath(Feeding):
         total = self.flow + self.other if feed.buffer else self.standard + self.other
         known = self.stock * self.standard / total
         length = shown / (extinction * known)
-        half = (
-            z
-            * abs(length)
-            * math.hypot(error / max(abs(shown), 1e-30), self.pump_error * (1.0 - self.standard / total))
-        )
+        pumps = dose_error(self.pump_error, self.standard, total - self.standard - self.other, self.other)
+        half = z * abs(length) * math.hypot(error / max(abs(shown), 1e-30), pumps, self.gain_error)
         found = Interval(length, length - half, length + half, "m")
         loopholes = [name for name, change in own.items() if change > SEEN * error]
         names = ["buffer", *own, species]

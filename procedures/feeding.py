@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -91,6 +92,15 @@ class Feeding(Procedure):
         """Standard deviation of one reading, OD."""
         table = np.hstack([response.node_sigma, response.sigma])[:, feed.read.place]
         return float(np.nanmedian(table))
+
+
+def dose_error(each: float, dose: float, buffer: float, other: float, power: int = 1) -> float:
+    """Relative standard deviation of dose / flow**power, where the flow is dose + buffer + other (L/s).
+
+    each: of every pump, relative; what is `other` counts as one pump's, which is the worst case.
+    """
+    flow = dose + buffer + other
+    return each * math.hypot(1.0 - power * dose / flow, power * buffer / flow, power * other / flow)
 
 
 def absorptivity(run: Run, output: str, species: str = "") -> tuple[float, float, str]:

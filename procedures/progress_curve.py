@@ -13,7 +13,7 @@ from labthermo.errors import ParameterError
 from labthermo.kinetics import fit_progress
 from labthermo.quantity import format_quantity, quantity
 from labthermo.run import Run
-from procedures.feeding import Feed, Feeding, Floats, Fraction, Rate, absorptivity, figure
+from procedures.feeding import Feed, Feeding, Floats, Fraction, Rate, absorptivity, dose_error, figure
 
 
 class ProgressCurve(Feeding):
@@ -31,6 +31,8 @@ class ProgressCurve(Feeding):
     duration: Annotated[float, quantity("s", above=0)] = Field(default=600.0, description="from the stop")
     points: Annotated[int, Field(ge=8, le=10_000)] = Field(default=61, description="readings, 8 to 10000")
     product: str = Field(default="", description="species that is read; default: the only one that absorbs")
+    pump_error: Annotated[float, quantity("", above=0)] = Field(default=0.0105, description="of each pump, relative")
+    gain_error: Annotated[float, quantity("", above=0)] = Field(default=0.0033, description="of the photometer")
 
     def count(self, channels: Sequence[Channel]) -> int:
         self._plan(channels)
@@ -48,8 +50,13 @@ class ProgressCurve(Feeding):
         at = stopped.settle_time
         sigma = self._sigma(stopped, feed) / optical
         there = float(feed.of(filled)[0] - zero) / optical
-        start = self.stock * substrate / (self.flow + self.other) - there
-        fit = fit_progress(at, made - there, sigma, start, self.confidence)
+        fed = self.stock * substrate / (self.flow + self.other)
+        start = fed - there
+        fit = fit_progress(
+            at, made - there, sigma, start, self.confidence,
+            start_error=fed * dose_error(self.pump_error, substrate, buffer, self.other),
+            gain_error=self.gain_error,
+        )  # fmt: skip
         curves = [{"label": "read", "x": at, "y": made, "sigma": np.full(len(at), sigma), "join": False}]
         if fit is not None:
             fine = np.linspace(0.0, float(at[-1]), 201)
@@ -63,9 +70,9 @@ class ProgressCurve(Feeding):
         run.event("table", title="Substrate inhibition",
                   columns=["constant", f"value and {self.confidence:.3g} interval"],
                   rows=[["Vmax", str(vmax)], ["Km", str(km)], ["Ki", str(ki)]])  # fmt: skip
+        message = f"from {format_quantity(start, 'mol/L', 3)} of substrate: Vmax {vmax}, Km {km}, Ki {ki}"
         run.event(self.name, determined=True, vmax=vmax.plain(), km=km.plain(), ki=ki.plain(), start=start,
-                  message=f"from {format_quantity(start, 'mol/L', 3)} of substrate: Vmax {vmax}, Km {km}, Ki {ki}; "
-                  "errors of pumps and photometer come on top")  # fmt: skip
+                  message=message)  # fmt: skip
 
     def _plan(self, channels: Sequence[Channel]) -> tuple[Feed, float, Floats]:
         """Pumps, the rate of substrate (L/s) before the stop, and when to read, s."""

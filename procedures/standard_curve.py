@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -10,10 +12,10 @@ from pydantic import Field
 
 from labthermo.channel import Channel
 from labthermo.errors import ParameterError
-from labthermo.kinetics import fit_line
+from labthermo.kinetics import Interval, fit_line
 from labthermo.quantity import format_quantity, quantity
 from labthermo.run import Run
-from procedures.feeding import Feed, Feeding, Floats, Rate, absorptivity, figure
+from procedures.feeding import Feed, Feeding, Floats, Rate, absorptivity, dose_error, figure
 
 DETECTED = 3.3  # standard deviations of the blank over the slope (ICH Q2)
 
@@ -22,7 +24,7 @@ class StandardCurve(Feeding):
     """Read a species, such as NADH, at ascending known concentrations and fit a line.
 
     The pump named `substrate` brings it; nothing else that absorbs or reacts may flow (set `hold`). Compare the slope
-    with path times extinction of the station file.
+    with path times extinction of the station file: its interval holds the errors of pumps and photometer.
     """
 
     name: ClassVar[str] = "standard_curve"
@@ -33,6 +35,8 @@ class StandardCurve(Feeding):
     stop: Rate = Field(default=10e-6 / 60.0, description="highest rate of the standard")
     points: Annotated[int, Field(ge=3, le=1000)] = Field(default=8, description="in equal steps, 3 to 1000")
     species: str = Field(default="", description="what the standard is; default: the only one that absorbs")
+    pump_error: Annotated[float, quantity("", above=0)] = Field(default=0.0105, description="of each pump, relative")
+    gain_error: Annotated[float, quantity("", above=0)] = Field(default=0.0033, description="of the photometer")
 
     def count(self, channels: Sequence[Channel]) -> int:
         self._plan(channels)
@@ -51,6 +55,11 @@ class StandardCurve(Feeding):
             run.event(self.name, determined=False, message="fewer than three readings settled; allow more time")
             return
         slope, blank = fit_line(known, read, sigma, self.confidence)
+        buffer = self.flow - self.stop if feed.buffer else 0.0
+        pumps = dose_error(self.pump_error, self.stop, buffer, self.other)
+        z = NormalDist().inv_cdf(0.5 + self.confidence / 2.0)
+        half = math.hypot(slope.high - slope.value, z * slope.value * math.hypot(pumps, self.gain_error))
+        slope = Interval(slope.value, slope.value - half, slope.value + half, "")
         line = slope.value * known + blank.value
         bend = float(np.nanmax(np.abs(read - line)))
         least = DETECTED * sigma / slope.value

@@ -85,7 +85,7 @@ def test_the_integrated_law_agrees_with_integration_and_gives_the_constants_back
     solved = solve_ivp(
         lambda _, s: -inhibited_rate(s, VMAX, KM, KI), (0, 600), [6e-3], t_eval=t, rtol=1e-10, atol=1e-14
     )
-    found = fit_progress(t, 6e-3 - solved.y[0], 1e-6, 6e-3)
+    found = fit_progress(t, 6e-3 - solved.y[0], 1e-6, 6e-3, start_error=1e-6, gain_error=1e-4)
     assert found is not None
     (vmax, km, ki), curve = found
     assert [vmax.value, km.value, ki.value] == pytest.approx([VMAX, KM, KI], rel=1e-2)

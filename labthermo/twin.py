@@ -97,6 +97,13 @@ class Twin(Protocol):
         """(label, bias, current) of each nonlinear conductor at these knobs, for biases from 0 to `bias`."""
         ...
 
+    def reaction_curves(self, knobs: Floats, inputs: Floats) -> list[tuple[str, str, Floats, Floats]]:
+        """(label, substrate, concentration in mol/L, rate in mol/(L s)) of each reaction of what the inputs bring.
+
+        At these knobs (n_knobs,), over the concentrations that these inputs (batch, n_inputs) lead to.
+        """
+        ...
+
     def detuned(self, knobs: Floats, low: Floats, high: Floats) -> Floats | None:
         """Knobs (n_knobs,) within `low` to `high` at which no conductor can show NDC; None where they do not suffice.
 

@@ -7,6 +7,7 @@ MAP estimate of the sample's deviations z and of the instruments' gains and offs
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from labthermo.config import StationConfig, Unknowns
+from labthermo.quantity import format_quantity
 from labthermo.tangent import Tangent
 from labthermo.twin import Coupling
-from simulators.conductors import BlockingLevel
+from simulators.conductors import Affine, BlockingLevel, MassAction
 from simulators.mismatch import Mismatch
 from simulators.network import Network
-from simulators.processes import Edge
+from simulators.processes import Edge, Flow, Reaction, nodes_read
 from simulators.sample import Chain, Sample, build_sample, reading_gradients, true_readings
 from simulators.tangent import measured_potentials, tangent
 
@@ -196,6 +198,46 @@ class NetworkTwin:
                 (f"{self._sample.labels[p]}, {edge.first} to {edge.second}", volts, alone.currents(state)[:, 0])
             )
         return curves
+
+    def reaction_curves(self, knobs: Floats, inputs: Floats) -> list[tuple[str, str, Floats, Floats]]:
+        """(label, substrate, concentration, rate) of each reaction that uses up what an input's pump brings.
+
+        knobs (n_knobs,), inputs (batch, n_inputs). concentration: (121,), mol/L, in equal ratios from a thousandth of
+        it up to the most that the vessel has at these inputs; rate: (121,), mol/(L s). Whatever else the law reads is
+        held as it is at the input that brings the vessel to the median of these concentrations.
+        """
+        _, state, network = self._evaluate(self.coordinates, np.tile(knobs, (len(inputs), 1)), inputs, None)
+        nodes, curves = list(network.reservoirs), []
+        for p, reaction in enumerate(network.processes):
+            if not isinstance(reaction, Reaction) or isinstance(reaction.law, MassAction):
+                continue  # mass action rises with its substrate
+            for node, count in reaction.stoichiometry.items():
+                vessel, _, substrate = node.partition(".")
+                found = state.potentials[:, nodes.index(node)] if node in nodes else np.zeros(1)
+                if count >= 0.0 or substrate not in self._brought() or found.max() <= 0.0:
+                    continue
+                row = np.full(121, np.argsort(found, kind="stable")[len(found) // 2])
+                held = replace(
+                    state, potentials=state.potentials[row], inputs=state.inputs[row], knobs=state.knobs[row]
+                )
+                amounts = np.geomspace(1e-3, 1.0, 121) * found.max()
+                held.potentials[:, nodes.index(node)] = amounts
+                others = ", ".join(
+                    f"{other.partition('.')[2]} {format_quantity(held.potentials[0, nodes.index(other)], 'mol/L', 3)}"
+                    for other in nodes_read(reaction)
+                    if other != node and other in nodes
+                )
+                label = f"{self._sample.labels[p]} in {vessel}, rate against {substrate} at {others}"
+                curves.append((label, substrate, amounts, network.currents(held)[:, p] / network.reservoirs[node]))
+        return curves
+
+    def _brought(self) -> set[str]:
+        """What the stocks hold whose pumps are inputs."""
+        network = self._sample.network
+        inputs = {network.knobs[k] for k in self._sample.input_knobs if k >= 0}
+        flows = [p for p in network.processes if isinstance(p, Flow) and isinstance(p.parameter, Affine)]
+        stocks = {p.first for p in flows if isinstance(p.parameter, Affine) and inputs & p.parameter.weights.keys()}
+        return {node.partition(".")[2] for node in network.feeds if node.partition(".")[0] in stocks}
 
     def detuned(self, knobs: Floats, low: Floats, high: Floats) -> Floats | None:
         """Knobs (n_knobs,) at which no dot can show NDC: right barriers open, left ones closed, as far as `high` and

@@ -103,17 +103,26 @@ def learning_curve(steps: Sequence[Mapping[str, Any]], floor: float | None) -> s
 
 
 def current_voltage(event: Mapping[str, Any]) -> str:
-    """One current-voltage curve: ``voltage`` (n,) in V, ``current`` and ``sigma`` (n,) in A; ``regions`` shaded."""
-    voltage, current, sigma = _array(event["voltage"]), _array(event["current"]), _optional(event.get("sigma"))
+    """One current-voltage curve: ``voltage`` (n,) in V, ``current`` and ``sigma`` (n,) in A; ``regions`` shaded.
+
+    Or of a reaction: ``concentration`` (n,) of its ``substrate``, mol/L, drawn in equal ratios, and ``rate`` (n,) and
+    ``sigma``, mol/(L s).
+    """
+    of_reaction = "rate" in event
+    at, flow = (_array(event[n]) for n in (("concentration", "rate") if of_reaction else ("voltage", "current")))
+    sigma = _optional(event.get("sigma"))
     with _drawing(width=4.2, height=2.9) as (figure, axes):
         for region in event.get("regions") or []:
             axes.axvspan(float(region["start"]), float(region["stop"]), color=_CONTROL, alpha=0.22, linewidth=0)
         if event.get("source") == "twin":
-            axes.plot(voltage, current, color=_MEASURED, linestyle="--")
+            axes.plot(at, flow, color=_MEASURED, linestyle="--")
         else:
-            _points(axes, voltage, current, sigma, join=True)
-        _engineering(axes, "x", "voltage", "V")
-        _engineering(axes, "y", "current", "A")
+            _points(axes, at, flow, sigma, join=True)
+        if of_reaction:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter("")
+        _engineering(axes, "x", *((str(event["substrate"]), "mol/L") if of_reaction else ("voltage", "V")))
+        _engineering(axes, "y", *(("rate", "mol/(L s)") if of_reaction else ("current", "A")))
         return _svg(figure)
 
 

@@ -85,6 +85,7 @@ class Page:
     findings: list[Figure | Table] = field(default_factory=list)
     progress: list[Figure] = field(default_factory=list)
     ivs: list[Figure] = field(default_factory=list)
+    ivs_title: str = "Current against voltage"
     statuses: list[tuple[str, int, str, str]] = field(default_factory=list)
     purposes: list[tuple[str, int]] = field(default_factory=list)
     settling: list[tuple[str, str]] = field(default_factory=list)
@@ -418,9 +419,11 @@ def _add_progress(page: Page, journal: Journal) -> None:
 def _add_ivs(page: Page, events: Sequence[Event]) -> None:
     newest = {(str(e.detail.get("label")), str(e.detail.get("source"))): e.detail for e in events}
     for (label, source), detail in newest.items():
-        regions = detail.get("regions") or []
+        regions, unit = detail.get("regions") or [], "mol/L" if "rate" in detail else "V"
+        if "rate" in detail:
+            page.ivs_title = "Rate against concentration"
         spans = ", ".join(
-            f"{format_quantity(float(r['start']), 'V', 3)} to {format_quantity(float(r['stop']), 'V', 3)}"
+            f"{format_quantity(float(r['start']), unit, 3)} to {format_quantity(float(r['stop']), unit, 3)}"
             f" (confidence {percent(float(r['confidence']))})"
             for r in regions
         )

@@ -312,22 +312,22 @@ def _last_training(journal: Journal) -> int:
     return max((p.number for p in journal.points() if is_counted(p.purpose)), default=-1)
 
 
+def _regions(at: Floats, flow: Floats) -> list[dict[str, float]]:
+    """Where a curve without noise falls."""
+    return [{"start": r.start, "stop": r.stop, "confidence": r.confidence} for r in find_ndc(at, flow, 0.0)]
+
+
 def _describe(run: Run, plan: Plan, twin: Twin, control_twin: Callable[[], Twin], knobs: Mapping[str, float]) -> None:
     """What the twin has learnt, its conductors' NDC, and the NDC-off ablation on a twin."""
     channels = run.device.channels
     setting = np.array([knobs[c.name] for c in channels if c.kind == "knob"])
     bias = max(abs(v) for c in channels_of(run.device, "input") for v in (c.window or (c.minimum, c.maximum)))
     for label, volts, current in twin.conductor_curves(setting, 1.5 * bias):
-        regions = find_ndc(volts, current, 0.0)
-        run.event(
-            "iv",
-            label=label,
-            voltage=volts.tolist(),
-            current=current.tolist(),
-            sigma=None,
-            source="twin",
-            regions=[{"start": r.start, "stop": r.stop, "confidence": r.confidence} for r in regions],
-        )
+        curve = {"voltage": volts.tolist(), "current": current.tolist()}
+        run.event("iv", label=label, **curve, sigma=None, source="twin", regions=_regions(volts, current))
+    for label, substrate, amounts, rate in twin.reaction_curves(setting, plan.task.score_inputs):
+        curve = {"substrate": substrate, "concentration": amounts.tolist(), "rate": rate.tolist()}
+        run.event("iv", label=label, **curve, sigma=None, source="twin", regions=_regions(amounts, rate))
     run.event("parameters", **{name: list(row) for name, row in twin.parameters().items()})
     if not run.journal.header.get("control"):
         ablated = control_twin()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from labthermo.config import load_station
+from labthermo.expressivity import find_ndc
 from simulators.mismatch import PUMP, Mismatch
 from simulators.network_file import read_network
 from simulators.processes import Flow
@@ -17,6 +18,10 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 UL_PER_MIN = 1e-6 / 60.0
 KNOBS = np.array([41.78, 52.49, 47.25, 14.33, 2.0, 90.0, 47.54]) * UL_PER_MIN
 INPUTS = np.array([[0.5], [5.0], [20.0], [49.0]]) * UL_PER_MIN
+
+
+R1 = np.array([16.5, 33.0, 1.0]) * UL_PER_MIN  # device R1's check point
+LINES = np.array([[a, b] for a in (0.5, 50.0) for b in (0.5, 50.0)]) * UL_PER_MIN
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +80,31 @@ def test_it_learns_another_samples_readings(twin):
     after = np.abs(fresh.respond(knobs, inputs) - wanted).max()
     assert before > 0.02
     assert after < 2e-3
+
+
+def test_the_rate_falls_beyond_the_concentration_of_the_formula_and_never_in_the_control():
+    """S* = sqrt(Kb (Kia + A) Keb/Ka) (devices.md, section 2); and the rate is what the well's own balance says."""
+    config = load_station(EXAMPLES / "ldh_one_well" / "station.yaml")
+    falls = []
+    for control in (False, True):
+        twin = build_twin(config, control)
+        ((label, substrate, amounts, rate),) = twin.reaction_curves(R1, LINES)
+        assert label.startswith("ldh in well, rate against pyruvate at nadh ")
+        assert (substrate, amounts.shape, rate.shape) == ("pyruvate", (121,), (121,))
+        nadh = twin.respond(R1[None], LINES[2:3])[0, 0] / (6220.0 * 0.55)
+        used = 2e-3 * 16.5 / 150.5 - nadh
+        own = 20e-3 * 50.5 / 150.5 - used
+        assert np.interp(own, amounts, rate) == pytest.approx(150.5 * UL_PER_MIN / 200e-6 * used, rel=2e-3)
+        falls.append(find_ndc(amounts, rate, 0.0))
+        if not control:
+            peak = np.sqrt(100e-6 * (1e-6 + nadh) * 101e-6 / 5e-6)
+    (region,) = falls[0]
+    assert region.start == pytest.approx(peak, rel=0.07)
+    assert region.stop == pytest.approx(amounts[-1], rel=0.02)  # of the control: the same feeds
+    assert falls[1] == []
+
+
+def test_conductors_have_no_rates():
+    config = load_station(EXAMPLES / "sine" / "station.yaml")
+    sine = build_twin(config)
+    assert sine.reaction_curves(np.zeros(len(config.device.knobs)), np.array([[1e-3]])) == []

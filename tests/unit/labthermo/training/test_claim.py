@@ -16,7 +16,7 @@ from labthermo.config import load_station
 from labthermo.records.report import write_report, write_summary
 from labthermo.run import Run
 from labthermo.training.claim import ORDERS, order_of, weigh
-from labthermo.training.loop import Plan, _ablation, train
+from labthermo.training.loop import Plan, _ablation, _describe, train
 from labthermo.training.task import Task, make_task
 from labthermo.twin import Coupling
 
@@ -284,3 +284,22 @@ def test_the_design_s_couplings_are_found(tmp_path: Path) -> None:
     (tmp_path / "station.yaml").write_text((EXAMPLES / "sine" / "station.yaml").read_text())
     with Station(load_station(tmp_path / "station.yaml"), "model") as station:
         assert station.twin().couplings() == [Coupling("x", f"dot{k}", 0.1, True) for k in range(1, 6)]
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_the_report_shows_where_an_enzyme_s_rate_falls(control: bool, tmp_path: Path) -> None:
+    with Station(load_station(EXAMPLES / "ldh_one_well" / "station.yaml"), "model", control=control) as station:
+        device = station.device
+        plan = Plan(make_task("xor", device.channels), "nelder_mead", 40, 3)
+        journal = station.new_journal(tmp_path, {**plan.header(), "control": True}, "run")
+        knobs = {name: rate * 1e-6 / 60.0 for name, rate in (("n", 16.5), ("e", 33.0), ("b", 1.0))}
+        _describe(Run(device, journal), plan, station.twin(), station.twin, knobs)
+        (curve,) = [event.detail for event in journal.events("iv")]
+        journal.close()
+    assert (curve["source"], curve["substrate"], len(curve["regions"])) == ("twin", "pyruvate", 0 if control else 1)
+    page = write_report(tmp_path / "run").read_text()
+    assert "Rate against concentration" in page
+    assert "calculated from the twin, not measured" in page
+    assert ("Negative differential conductance, shaded: 371" in page) is not control
+    assert ("No NDC found" in page) is control
+    assert "could not be shown" not in page

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labthermo.bench_device import RESERVE
 from labthermo.channel import Channel
 from labthermo.config import StationConfig
 from labthermo.device import Status
@@ -177,12 +178,17 @@ def _dry_run(
             continue
         size, refillable = _syringe(config, channel.name)
         if size and travel.delivered is not None:
-            travel = replace(travel, refills=refilled[channel.name] if refillable else int(travel.delivered // size))
+            timeout = config.device.settle.timeout
+            needed = refilled[channel.name] if refillable else _refills(travel, times, points, timeout, size)
+            travel = replace(travel, refills=needed)
         travels.append(travel)
         problems += _limits_hit(channel, travel)
         if travel.refills and not refillable:
-            needed = f"{travel.refills} refills of {format_quantity(size, 'L')}"
-            problems.append(f"{channel.name} would run empty: it would need {needed}, and has no option refill_rate")
+            times_filled = "once" if travel.refills == 1 else f"{travel.refills} times"
+            problems.append(
+                f"{channel.name} would run empty: its syringe of {format_quantity(size, 'L')} would have to be filled "
+                f"again {times_filled}, and it has no option refill_rate"
+            )
     return Forecast(
         subject=subject,
         points=len(points),
@@ -216,6 +222,29 @@ def _syringe(config: StationConfig, channel: str) -> tuple[float, bool]:
     section = {**config.device.inputs, **config.device.knobs}[channel]
     options = config.instruments[section.of.instrument].options
     return float(options.get("syringe_volume", 0.0)), bool(options.get("refill_rate", 0.0))
+
+
+def _refills(travel: Travel, times: Sequence[float], points: Sequence[Point], timeout: float, size: float) -> int:
+    """How often somebody would have to fill a syringe, so that no answer is refused for want of what it could take.
+
+    times: s, when each point would be committed; timeout: s, that settling may take; size: L.
+    """
+    rates = np.array(travel.values)
+    pumped = np.concatenate([[0.0], np.cumsum(rates[:-1] * np.diff(travel.times))])
+    left, count, began = size, 0, 0.0
+    for end, point in zip(times, points, strict=False):
+        first, last = (int(np.searchsorted(travel.times, t, side="right")) - 1 for t in (began, end))
+        before, after = (
+            pumped[max(k, 0)] + rates[max(k, 0)] * max(0.0, t - travel.times[max(k, 0)])
+            for k, t in ((first, began), (last, end))
+        )
+        volume = float(after - before)
+        fastest = float(rates[max(first, 0) : last + 1].max(initial=0.0))
+        need = volume if point.status is Status.TIMED else max(volume, fastest * timeout)
+        if need > left - RESERVE * size:
+            left, count = size, count + 1
+        left, began = left - volume, end
+    return count
 
 
 def _travel(channel: Channel, log: Sequence[Any], began: float, lasts: float) -> Travel | None:

@@ -247,6 +247,24 @@ def test_a_plan_counts_refills_and_finds_nothing_wrong_with_them(make, tmp_path)
     assert buffer.delivered == pytest.approx(found.bench_time * 100 * UL_PER_MIN, rel=0.1)
 
 
+def test_a_plan_foretells_that_a_run_is_refused_for_want_of_what_it_could_take(make, tmp_path):
+    """Less would flow than the syringe holds, but the last answers could take longer than they do by design."""
+    for size, refills in ((0.0125, 2), (0.025, 0)):
+        config = make(b=f", syringe_volume: {size}")
+        found = forecast(config, "x", lambda run, _: run.query(QUERY), tmp_path / str(size))
+        (buffer,) = [t for t in found.travels if t.channel == "b"]
+        assert buffer.delivered is not None
+        assert buffer.delivered < size
+        assert buffer.refills == refills
+        assert bool(found.problems) == bool(refills)
+        with Station(config, "wire") as station:
+            if refills:
+                with pytest.raises(InstrumentError, match="b: its syringe holds"):
+                    station.device.query(QUERY)
+            else:
+                station.device.query(QUERY)
+
+
 def test_a_pump_between_two_vessels_is_not_refilled_from_a_vessel(tmp_path):
     for file in (WELL.parent / "ldh_two_wells").glob("*.yaml"):
         text = file.read_text(encoding="utf-8").replace("26.59e-3}", f"26.59e-3, syringe_volume: 0.06{REFILL}}}")

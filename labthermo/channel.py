@@ -26,6 +26,7 @@ class Channel:
     spacing: of an input: how the data go over the window, ``linear`` or ``log`` (equal ratios).
     rests: of a pump: 0 is allowed whatever the minimum is, for it can always be stopped.
     falling: of an output: a task's high is the low end of the window.
+    noise: of a pump: relative standard deviation of its rate from one setting to the next, as far as it is known.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Channel:
     spacing: Literal["linear", "log"] = "linear"
     rests: bool = False
     falling: bool = False
+    noise: float = 0.0

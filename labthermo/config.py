@@ -371,6 +371,9 @@ class DeviceSection(Section):
     monitors: dict[Name, MonitorSection] = Field(default={}, description="what is watched; not on the backend model")
     uncertainty: Fraction = Field(default=0.1, description="how far a sample may be off its network file: twin's prior")
     unknowns: Unknowns = Field(default_factory=Unknowns, description="what the network file does not have at all")
+    flow_noise: Fraction = Field(
+        default=0.001, description="relative standard deviation of a pump's rate, which a training allows for"
+    )
     limits: LimitsSection
     settle: Settle
     stop: Stop = Field(default_factory=Stop)

@@ -27,7 +27,8 @@ def device_channels(config: StationConfig) -> tuple[Channel, ...]:
             low, high, step, slew = map(float, (limits.min, limits.max, limits.max_step, limits.slew))
             section = device.inputs[name] if kind == "input" else device.knobs[name]
             rests = section.of.quantity == "rate"
-            channel = Channel(name, kind, section.of.unit, low, high, step, slew, rests=rests)
+            noise = float(device.flow_noise) if rests else 0.0
+            channel = Channel(name, kind, section.of.unit, low, high, step, slew, rests=rests, noise=noise)
             if isinstance(section, InputSection):
                 channel = replace(channel, window=_plain(section.window), spacing=section.spacing)
             channels.append(channel)

@@ -6,12 +6,16 @@ is among what it learns. Starts are screened on the twin. Then a measurement at 
 with Levenberg-Marquardt on the twin. Where the twin still misses by more than noise, what it misses is learnt
 (:mod:`labthermo.training.residual`) and added, and steps stay within a region that grows while they keep their promise.
 Answers that an earlier one contradicts are a charge jump: the twin's levels are set free, and it is fitted anew.
+
+A pump's rate is never quite the same again. What that does to an answer counts as noise of its reading, and knobs are
+sought at which it matters least (devices.md, section 2: flow noise belongs in the loss).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -33,8 +37,10 @@ Floats = NDArray[np.float64]
 
 STARTS = 12  # screened on the twin
 SCREENINGS = 4  # at most, where none leads to less than POOR
+BETTER = 0.97  # of the best error: what counts as an improvement
 POOR = 0.05  # of the amplitude
-PATIENCE = 9  # batches without a better one before giving up; new starts are screened after each third of it
+PATIENCE = 9  # batches without a better one before giving up; after each third of it new starts are screened, and it
+# is over if a twin that agrees with the device knows of none that is better
 GOOD = 0.006  # twin's own error, as a fraction of the amplitude, below which more steps gain nothing
 ON_TARGET = 1.3  # chi-squared per reading about the targets at which there is nothing more to be seen
 UNSURE = 0.08  # of the amplitude: the twin's doubt at a setting, above which it is probed before it is measured whole
@@ -67,6 +73,8 @@ class CalibratedTwin:
         self._task = task
         self._twin = twin
         self._rng = np.random.default_rng(seed)
+        self._noise = [np.array([c.noise for c in channels if c.kind == kind]) for kind in ("input", "knob")]
+        self._variants = self._make_variants(seed)
         scale = np.full(task.targets.shape[1], task.amplitude)
         self._calibration = Calibration(channels, scale, self._rng)
         self._residual = Residual((self._high - self._low) / 2.0, np.ptp(task.inputs, axis=0))
@@ -123,6 +131,7 @@ class CalibratedTwin:
         if ask.phase == "check":
             self._compare(response)
             return None
+        response = self._with_flow_noise(knobs, response)
         suspected = self._surprise(knobs, response) > SURPRISE
         self._evidence.add(knobs, response)
         if suspected:
@@ -185,14 +194,15 @@ class CalibratedTwin:
             self._twin.condition(*self._evidence.rows())
         self._ask = None
 
-    def _start(self, proposed: Floats | None = None) -> Floats:
+    def _start(self, proposed: Floats | None = None, enough: float = POOR) -> Floats:
         """Where to measure next: what is proposed, unless the twin knows that it is no solution and has a better one.
 
-        A start that ends in a poor valley costs nothing on the twin, and queries on the device.
+        A start that ends in a poor valley costs nothing on the twin, and queries on the device. enough: the twin's
+        error, as a fraction of the amplitude, below which it is not screened further.
         """
         best = proposed
         for _ in range(SCREENINGS):
-            if best is not None and self._twin_error(best) < POOR:
+            if best is not None and self._twin_error(best) < enough:
                 break
             best = min([*([] if best is None else [best]), self._screen()[0]], key=self._twin_error)
         assert best is not None
@@ -307,13 +317,46 @@ class CalibratedTwin:
         assert best is not None
         return best[1], best[2]
 
+    def _make_variants(self, seed: int) -> list[tuple[Floats, Floats]]:
+        """Factors of the inputs and the knobs, one row a training input, over which a loss is averaged.
+
+        Without noise of the pumps one variant, of ones. With it two: every row has signs of its own, and the other
+        variant has the opposite ones. The mean of the squared errors is then, up to the second order, the squared
+        error without noise and, in expectation over the signs, its variance by noise (Hutchinson 1990).
+        """
+        n = len(self._task.inputs)
+        if not any(np.any(noise) for noise in self._noise):
+            return [(np.ones((n, len(self._noise[0]))), np.ones((n, len(self._knobs))))]
+        rng = np.random.default_rng([seed, 1])  # of its own: the trainer's must not depend on the pumps
+        signs = [rng.choice([-1.0, 1.0], (n, len(noise))) for noise in self._noise]
+        up, down = ([1.0 + way * s * noise for s, noise in zip(signs, self._noise, strict=True)] for way in (1, -1))
+        return [(up[0], up[1]), (down[0], down[1])]
+
+    def _with_flow_noise(self, knobs: Floats, response: Response) -> Response:
+        """The response with what the pumps' noise does to its outputs in their sigma, as the twin has it."""
+        if not any(np.any(noise) for noise in self._noise):
+            return response
+        inputs = np.asarray(response.inputs)
+        rows = np.tile(knobs, (len(inputs), 1))
+        outputs, by_knobs = self._twin.jacobian(rows, inputs)
+        variance = np.sum((by_knobs * knobs * self._noise[1]) ** 2, axis=2)
+        for column in np.flatnonzero(self._noise[0]):
+            moved = inputs.copy()
+            moved[:, column] *= 1.0 + self._noise[0][column]
+            variance += (self._twin.respond(rows, moved)[:, : outputs.shape[1]] - outputs) ** 2
+        return replace(response, sigma=np.sqrt(response.sigma**2 + np.nan_to_num(variance)))
+
     def _predict(self, knobs: Floats) -> tuple[Floats, Floats]:
         """Outputs on the task's inputs, (n, n_outputs), and their derivatives by the knobs."""
         return self._twin.jacobian(np.tile(knobs, (len(self._task.inputs), 1)), self._task.inputs)
 
     def _twin_error(self, knobs: Floats) -> float:
-        outputs, _ = self._predict(knobs)
-        return self._task.error(outputs)
+        """Of the twin on the task's inputs, as a fraction of the amplitude; noise of pumps included."""
+        squares = [
+            self._task.error(self._twin.jacobian(knobs * by_knob, self._task.inputs * by_input)[0]) ** 2
+            for by_input, by_knob in self._variants
+        ]
+        return math.sqrt(sum(squares) / len(squares))
 
     def _improve(self, start: Floats, residual: Residual | None = None, radius: float = 2.0) -> Floats:
         """Levenberg-Marquardt from `start` on the twin plus what it is known to miss, within the knobs' limits.
@@ -324,29 +367,28 @@ class CalibratedTwin:
         low, high = (self._low + 1e-6 * half) / half, (self._high - 1e-6 * half) / half
         begin = np.clip(start / half, low, high)
         low, high = np.maximum(low, begin - radius), np.minimum(high, begin + radius)
-        target, scale = self._task.targets, self._task.amplitude
+        target, scale, share = self._task.targets, self._task.amplitude, math.sqrt(len(self._variants))
         last: list[Any] = [None, None]
 
         def evaluate(x: Floats) -> tuple[Floats, Floats]:
+            """Errors over the amplitude, (n_variants * n * n_outputs,), and their derivatives by x."""
             if last[0] is None or not np.array_equal(last[0], x):
-                outputs, by_knobs = self._predict(x * half)
-                if residual is not None:
-                    more, by_more = residual.at(x * half, self._task.inputs)
-                    outputs, by_knobs = outputs + more, by_knobs + by_more
-                last[0], last[1] = x.copy(), (outputs, by_knobs)
+                errors, slopes = [], []
+                for by_input, by_knob in self._variants:
+                    inputs = self._task.inputs * by_input
+                    outputs, by_knobs = self._twin.jacobian(x * half * by_knob, inputs)
+                    if residual is not None:
+                        more, by_more = residual.at(x * half, inputs)
+                        outputs, by_knobs = outputs + more, by_knobs + by_more
+                    errors.append(((outputs - target) / scale).ravel())
+                    slopes.append((by_knobs * by_knob[:, None] * half / scale).reshape(-1, len(half)))
+                last[0], last[1] = x.copy(), (np.concatenate(errors) / share, np.vstack(slopes) / share)
             return last[1]
 
-        def residuals(x: Floats) -> Floats:
-            return ((evaluate(x)[0] - target) / scale).ravel()
-
-        def jacobian(x: Floats) -> Floats:
-            by_knobs = evaluate(x)[1]
-            return by_knobs.reshape(-1, by_knobs.shape[2]) * half / scale
-
         found = least_squares(
-            residuals,
+            lambda x: evaluate(x)[0],
             begin,
-            jac=cast(Any, jacobian),  # scipy's annotation knows only the names of schemes
+            jac=cast(Any, lambda x: evaluate(x)[1]),  # scipy's annotation knows only the names of schemes
             bounds=(low, high),
             xtol=1e-5,
             ftol=1e-4,
@@ -366,8 +408,8 @@ class CalibratedTwin:
         agrees = _chi(misfit, sigma, known) < AGREES
         if self._best is not None and self._chi < AGREES:
             self._best = self._twin_error(np.array(self._best[1])), self._best[1]  # it knows better by now
-        score = self._task.error(outputs) if agrees else progress.rmse
-        if self._best is None or score < 0.97 * self._best[0]:
+        score = self._twin_error(knobs) if agrees else progress.rmse
+        if self._best is None or score < BETTER * self._best[0]:
             self._best, self._stale = (score, knobs.tolist()), 0
             self._radius = min(1.0, 1.5 * self._radius)
         else:
@@ -377,7 +419,11 @@ class CalibratedTwin:
         if on_target or (agrees and score < GOOD) or self._stale >= PATIENCE:
             self._finished = True
         elif self._stale and self._stale % (PATIENCE // 3) == 0 and agrees:
-            self._go_to(self._start())
+            better = BETTER * self._best[0]
+            start = self._start(enough=min(POOR, better))
+            self._finished = self._twin_error(start) >= better  # a twin that agrees knows of nothing better
+            if not self._finished:
+                self._go_to(start)
         elif not agrees:
             best = np.array(self._best[1])
             self._residual.fit(self._twin, self._evidence, best)

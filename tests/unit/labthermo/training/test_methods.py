@@ -79,9 +79,12 @@ class Killed(BaseException):
 
 
 def recorded(
-    path: Path, folder: Path, plan: Plan, seed: int, kills: Iterator[int]
+    path: Path, folder: Path, plan: Plan, seed: int, kills: Iterator[int], sessions: list[int] | None = None
 ) -> tuple[list[tuple[Any, ...]], str, float | None]:
-    """A run, killed and resumed at the n-th commit for every n of `kills`; its points, last trainer state and score."""
+    """A run, killed and resumed at the n-th commit for every n of `kills`; its points, last trainer state and score.
+
+    sessions: is given the number of commits of each session.
+    """
     with open_model(path, seed) as station:
         # no ablation: it does not ask the device
         journal = station.new_journal(folder, {**plan.header(), "control": True}, "run")
@@ -107,6 +110,8 @@ def recorded(
             try:
                 outcome = train(run, plan, station.twin(), station.twin)
             except Killed:
+                if sessions is not None:
+                    sessions.append(commits)
                 journal.close()
                 journal = Journal.open(folder / "run")
                 continue
@@ -117,16 +122,21 @@ def recorded(
             text = json.dumps([list(map(repr, p)) for p in points])
             state = json.dumps(journal.trainer_state())
             journal.close()
+            if sessions is not None:
+                sessions.append(commits)
             return [text], state, outcome.rmse
 
 
 def check_kills(method: str, path: Path, folder: Path, points: int) -> None:
     with open_model(path, 5) as station:
         plan = Plan(make_task("xor", station.device.channels), method, 420, 5)
-    whole = recorded(path, folder / "whole", plan, 5, iter([]))
+    commits: list[int] = []
+    whole = recorded(path, folder / "whole", plan, 5, iter([]), commits)
     rng = np.random.default_rng(0)
     for k in range(points):
-        broken = recorded(path, folder / f"broken{k}", plan, 5, iter([int(rng.integers(0, 400))]))
+        kill, sessions = int(rng.integers(0, commits[0])), []
+        broken = recorded(path, folder / f"broken{k}", plan, 5, iter([kill]), sessions)
+        assert len(sessions) == 2  # it was killed, and resumed
         assert broken == whole
 
 

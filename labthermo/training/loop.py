@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labthermo.device import Query, Response, Status, channels_of
-from labthermo.errors import LimitError
+from labthermo.errors import InstrumentError, LimitError
 from labthermo.expressivity import find_ndc, largest_drop
 from labthermo.records.journal import Journal, is_counted
 from labthermo.records.replay import as_response
@@ -23,6 +23,7 @@ from labthermo.training.trainer import Ask
 from labthermo.twin import Twin
 
 Floats = NDArray[np.float64]
+LOST = 20  # answers in a row that could not be read, after which it makes no sense to ask on
 DRIFT = "drift"  # purpose of the queries that ask the first setting again
 
 
@@ -101,6 +102,10 @@ def train(
     Goes on where the run's journal ends: the trainer is restored from its last committed state, and inputs of an
     unfinished batch that are already committed are not asked again. `tell` is called with the phase, the device
     queries so far and the newest error. pumped: for the evidence, see :func:`labthermo.training.claim.weigh`.
+
+    Raises
+    ------
+    InstrumentError: LOST answers in a row could not be read; what is committed can be gone on from.
     """
     journal = run.journal
     if plan.start is not None:
@@ -108,7 +113,7 @@ def train(
     known = plan.start["settings"] if plan.start else ()
     trainer = make_trainer(plan.method, Material(plan.task, run.device, twin, plan.seed, known))
     saved = journal.trainer_state()
-    told = -1
+    told, lost = -1, 0  # number of the last answer that the trainer knows; answers in a row that could not be read
     if saved is not None:
         trainer.restore(saved["trainer"])
         told = int(saved["told"])
@@ -118,7 +123,7 @@ def train(
     while (ask := trainer.ask()) is not None:
         if (reference := _reference(journal, plan.reference_every, told, referenced)) is not None:
             if told + 2 > plan.budget:
-                reason = f"the budget of {plan.budget} device queries is spent"
+                reason = _spent(plan.budget, told + 1, 1)
                 break
             response = _complete(run, Ask(-1, reference, DRIFT), told, plan.reset)
             if any(s is Status.TRIPPED for s in response.status):
@@ -129,7 +134,7 @@ def train(
             continue
         # not counted twice: what a crash left of this very batch is in the journal already
         if told + 1 + len(np.asarray(ask.query.inputs)) > plan.budget:
-            reason = f"the budget of {plan.budget} device queries is spent"
+            reason = _spent(plan.budget, told + 1, len(np.asarray(ask.query.inputs)))
             break
         response = _complete(run, ask, told, plan.reset)
         if any(s is Status.TRIPPED for s in response.status):
@@ -147,6 +152,12 @@ def train(
                     "progress", queries=journal.queries(), rmse=progress.rmse, best=progress.best, phase=ask.phase
                 )
         tell(ask.phase, journal.queries(), None if progress is None else progress.rmse)
+        lost = lost + len(response) if set(response.status) == {Status.ABANDONED} else 0
+        if lost >= LOST:
+            raise InstrumentError(
+                f"none of the last {lost} inputs could be answered: something cannot be read, such as a reader with "
+                "its lid open; look at the bench, then resume this run"
+            )
     run.record_usage("training")  # what follows is no part of its cost
     tell("scoring", journal.queries(), None)
     knobs, read_out = trainer.result(), getattr(trainer, "read_out", None)  # only a reservoir's trainer has one
@@ -247,6 +258,13 @@ def _describe_drift(run: Run) -> None:
     if found:
         largest, name = max(found)
         run.event(DRIFT, references=len(points) - 1, largest=largest, reading=name)
+
+
+def _spent(budget: int, asked: int, wanted: int) -> str:
+    """Why it ends, `asked` queries having been asked, where the next step takes `wanted`."""
+    if asked >= budget:
+        return f"the budget of {budget} device queries is spent"
+    return f"the next step takes {wanted} device queries, and {budget - asked} of the budget of {budget} are left"
 
 
 def _complete(run: Run, ask: Ask, told: int, reset: str) -> Response:

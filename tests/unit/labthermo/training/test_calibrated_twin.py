@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from labthermo import Query, Station, Status
+from labthermo.channel import Channel
 from labthermo.config import load_station
+from labthermo.device import Response
 from labthermo.training.calibrated_twin import CalibratedTwin
-from labthermo.training.task import make_task
+from labthermo.training.task import Task, make_task
+from labthermo.twin import Twin
 
 STATION = Path(__file__).parents[4] / "examples" / "sine" / "station.yaml"
 
@@ -103,3 +107,64 @@ def test_knobs_stay_within_their_limits() -> None:
         response = device.query(replace(ask.query, number=number))
         number += len(response)
         trainer.tell(response)
+
+
+def flow_trainer(tmp_path: Path, noise: str) -> tuple[CalibratedTwin, Twin, list[Channel]]:
+    folder = STATION.parents[1] / "ldh_two_wells"
+    (tmp_path / "two_wells.yaml").write_text((folder / "two_wells.yaml").read_text())
+    text = (folder / "station.yaml").read_text()
+    path = tmp_path / f"{noise.split()[0]}.yaml"
+    path.write_text(text.replace("  model: two_wells.yaml", f"  model: two_wells.yaml\n  flow_noise: {noise}"))
+    with Station(load_station(path), "model") as station:
+        channels, twin = list(station.device.channels), station.twin()
+    return CalibratedTwin(channels, make_task("sine", channels), twin, 1), twin, channels
+
+
+R2_RATES = np.array([41.78, 52.49, 47.25, 14.33, 1.0, 99.0, 47.54]) * 1e-6 / 60.0  # n1 e1 b1 n2 e2 b2 t12, L/s
+
+
+def monte_carlo(twin: Twin, knobs: np.ndarray, inputs: np.ndarray, noise: float) -> np.ndarray:
+    """Outputs of 400 settings whose pumps are all a little off, (400, n_inputs)."""
+    rng, n = np.random.default_rng(3), len(inputs)
+    rows = knobs * (1.0 + noise * rng.standard_normal((400, n, len(knobs))))
+    moved = inputs * (1.0 + noise * rng.standard_normal((400, n, 1)))
+    return twin.respond(rows.reshape(-1, len(knobs)), moved.reshape(-1, 1))[:, 0].reshape(400, n)
+
+
+def test_what_pumps_do_to_a_reading_is_in_its_sigma(tmp_path: Path) -> None:
+    trainer, twin, _ = flow_trainer(tmp_path, "1 %")
+    inputs = np.geomspace(0.5, 50.0, 9)[:, None] * 1e-6 / 60.0
+    spread = monte_carlo(twin, R2_RATES, inputs, 0.01).std(axis=0)
+    asked = Response(
+        outputs=np.zeros((9, 1)), nodes=np.empty((9, 0)), sigma=np.full((9, 1), 2e-3), node_sigma=np.empty((9, 0)),
+        settle_time=np.zeros(9), status=(Status.SETTLED,) * 9, inputs=inputs, knobs={},
+    )  # fmt: skip
+    found = trainer._with_flow_noise(R2_RATES, asked).sigma[:, 0]
+    assert spread.max() > 4e-3
+    assert found == pytest.approx(np.hypot(2e-3, spread), rel=0.12)
+
+
+class TwoWays:
+    """y = a + b^2, whatever the input: a, whose pump is noisy, and b, whose pump is not, can make the same answer."""
+
+    def jacobian(self, knobs: np.ndarray, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        a, b = knobs.T
+        return (a + b**2)[:, None], np.stack([np.ones_like(a), 2.0 * b], axis=1)[:, None, :]
+
+
+def test_of_two_ways_to_the_target_it_takes_the_one_that_noisy_pumps_spoil_less() -> None:
+    found = {}
+    for noise in (0.0, 0.2):
+        channels = [
+            Channel("x", "input", "V", 0.0, 1.0),
+            Channel("a", "knob", "L/s", 0.0, 2.0, noise=noise),
+            Channel("b", "knob", "L/s", 0.0, 2.0),
+        ]
+        x, one = np.linspace(0.0, 1.0, 40)[:, None], np.ones((40, 1))
+        trainer = CalibratedTwin(channels, Task("one", x, one, x, one, 1.0), cast(Twin, TwoWays()), 1)
+        a, b = trainer._improve(np.array([0.5, 0.6]))
+        assert a + b**2 == pytest.approx(1.0, abs=0.02)
+        assert trainer._twin_error(np.array([a, b])) == pytest.approx(np.hypot(a + b**2 - 1.0, noise * a), abs=5e-3)
+        found[noise] = a
+    assert found[0.0] > 0.3
+    assert found[0.2] < 0.05

@@ -13,7 +13,7 @@ import pytest
 
 from labthermo import Query, Station, Status
 from labthermo.config import load_station
-from labthermo.errors import ParameterError
+from labthermo.errors import InstrumentError, ParameterError
 from labthermo.records.journal import Journal
 from labthermo.run import Run
 from labthermo.training.loop import Plan, train
@@ -207,3 +207,24 @@ def test_what_does_not_fit_a_method_is_refused_in_one_line(xor: Path) -> None:
                 make_trainer(method, replace(material, device=Bench()))
         with pytest.raises(ParameterError, match="only --backend model has"):
             make_trainer("adjoint", replace(material, device=Bench()))
+
+
+def test_where_nothing_can_be_read_it_stops_and_goes_on_when_that_is_mended(xor: Path, tmp_path: Path) -> None:
+    with open_model(xor, 1) as station:
+        plan = Plan(make_task("xor", station.device.channels), "nelder_mead", 64, 1)
+        journal = station.new_journal(tmp_path, plan.header(), "run")
+        run = Run(station.device, journal)
+        stream = station.device.stream
+        station.device.stream = lambda query: (
+            replace(part, outputs=np.nan * part.outputs, status=(Status.ABANDONED,) * len(part))
+            for part in stream(query)
+        )
+        with pytest.raises(InstrumentError, match="none of the last 24 inputs could be answered"):
+            train(run, plan, station.twin(), station.twin)
+        assert journal.queries() == 24  # three batches: 20 and more
+        assert journal.purposes().get("score") is None
+        station.device.stream = stream
+        outcome = train(run, plan, station.twin(), station.twin)
+        assert journal.queries() == 64
+        assert outcome.rmse is not None
+        run.close()

@@ -27,6 +27,7 @@ from instruments.serial_line import SerialLine, SerialPort
 from instruments.transport import StateError, WrongModelError
 from labthermo.errors import InstrumentError, LimitError, ReadbackError
 from labthermo.instrument import TOPPED_UP, Identity, Reading
+from labthermo.quantity import format_quantity
 
 if TYPE_CHECKING:
     from nesp_lib import Pump
@@ -168,9 +169,9 @@ class Ne1000:
                 self._drive(lambda: self._driver.run(wait_while_running=False))
 
         close = self.rate_resolution()
-        got = self._line.set(f"set {rate:g} L/s", write, self.rate, lambda got: abs(got - rate) <= close)
+        got = self._line.set(f"set {_flow(rate)}", write, self.rate, lambda got: abs(got - rate) <= close)
         if not abs(got - rate) <= close:
-            raise ReadbackError(f"{self.name}: set to {rate:g} L/s but reads back {got:g} L/s")
+            raise ReadbackError(f"{self.name}: set to {_flow(rate)} but reads back {_flow(got)}")
 
     def rate(self) -> float:
         """Get the rate (L/s) at which it pumps now, from status and ``RAT``; 0 at rest, negative if it withdraws."""
@@ -257,7 +258,7 @@ class Ne1000:
         got = self._line.set("refill", write, self.rate, lambda got: math.isclose(got, -wanted, rel_tol=1e-6))
         if not math.isclose(got, -wanted, rel_tol=1e-6):
             self._stop()
-            raise ReadbackError(f"{self.name}: was set to withdraw {wanted:g} L/s, and reads back {-got:g} L/s")
+            raise ReadbackError(f"{self.name}: was set to withdraw {_flow(wanted)}, and reads back {_flow(-got)}")
         return volume / wanted
 
     def finish_refill(self) -> float:
@@ -474,7 +475,7 @@ class Ne1000:
         low, high = span
         if not low <= rate <= high:
             raise LimitError(
-                f"{self.name}: {rate:g} L/s is outside {low:.4g} to {high:.4g} L/s, what the pump can give with a "
+                f"{self.name}: {_flow(rate)} is outside {_flow(low)} to {_flow(high)}, what the pump can give with a "
                 f"syringe of {1e3 * self._diameter:g} mm in its present units; nothing was set"
             )
 
@@ -522,3 +523,7 @@ def _cut(value: float) -> float:
 def _decimals(number: float) -> int:
     """How many decimals the pump keeps of a number: four digits in all, three decimals at most."""
     return 3 if number < 9.9995 else 2 if number < 99.995 else 1 if number < 999.95 else 0
+
+
+def _flow(rate: float) -> str:
+    return format_quantity(rate, "L/s", 6)

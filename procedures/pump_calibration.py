@@ -32,24 +32,25 @@ class PumpCalibration(Procedure):
     name: ClassVar[str] = "pump_calibration"
 
     pumps: str = Field(default="", description="with commas; default: all")
-    rates: str = Field(default="20 uL/min, 50 uL/min, 100 uL/min", description="with commas")
+    rates: str = Field(
+        default="20 %, 50 %, 100 %", description="with commas, in % of each pump's highest rate or in uL/min"
+    )
     mass: Annotated[float, quantity("g", above=0)] = Field(default=1.0, description="to collect at each rate, about")
     repeats: Annotated[int, Field(ge=1, le=100)] = Field(default=2, description="of each rate, 1 to 100")
     density: Annotated[float, quantity("g/L", above=0)] = Field(default=DENSITY, description="of what is pumped")
     confidence: Confidence = Field(default=0.95, description="of every interval")
 
     def count(self, channels: Sequence[Channel]) -> int:
-        pumps, rates = self._plan(channels)
-        return len(pumps) * len(rates) * self.repeats
+        return self.repeats * sum(len(rates) for _, rates in self._plan(channels))
 
     def execute(self, run: Run) -> None:
         from scipy.stats import t as student
 
-        pumps, rates = self._plan(run.device.channels)
+        pumps = self._plan(run.device.channels)
         inputs = [c.name for c in run.device.channels if c.kind == "input"]
         rest = {c.name: 0.0 for c in run.device.channels if c.kind == "knob"}
         curves, rows, found = [], [], {}
-        for pump in pumps:
+        for pump, rates in pumps:
             run.weigh(pump.name)  # tare: what was pumped before does not count
             pumped, weighed = [], []
             for rate in rates * self.repeats:
@@ -76,24 +77,27 @@ class PumpCalibration(Procedure):
         run.event(self.name, factors=found, message=f"{len(found)} pumps weighed; furthest off is {worst}, which gives "
                   f"{found[worst][0]:.4g} of what it is asked")  # fmt: skip
 
-    def _plan(self, channels: Sequence[Channel]) -> tuple[list[Channel], list[float]]:
-        """Which pumps, and their rates, L/s."""
+    def _plan(self, channels: Sequence[Channel]) -> list[tuple[Channel, list[float]]]:
+        """Which pumps, and the rates of each, L/s."""
         known = [c for c in channels if c.rests]
         if not known:
             raise ParameterError(f"{self.name}: the device has no pump; this is for a flow bench")
         names = [n.strip() for n in self.pumps.split(",") if n.strip()] or [c.name for c in known]
         pumps = [choose(known, ["input", "knob"], name, f"{self.name}: pumps")[1] for name in names]
-        rates = []
-        for text in filter(None, (part.strip() for part in self.rates.split(","))):
-            try:
-                rates.append(parse_quantity(text, "L/s"))
-            except ParameterError as error:
-                raise ParameterError(f"{self.name}: rates: {error}") from None
-        if len(rates) * self.repeats < 2 or min(rates) <= 0.0:
-            raise ParameterError(
-                f"{self.name}: rates, repeats: two weighings of a flow at least are needed of each pump"
-            )
-        for pump in pumps:
+        texts = [part.strip() for part in self.rates.split(",") if part.strip()]
+        plan = [(pump, [self._rate(text, pump) for text in texts]) for pump in pumps]
+        for pump, rates in plan:
+            if len(rates) * self.repeats < 2 or min(rates) <= 0.0:
+                raise ParameterError(
+                    f"{self.name}: rates, repeats: two weighings of a flow at least are needed of each pump"
+                )
             for rate in rates:
                 check(pump, rate, f"{self.name}: rates")
-        return pumps, rates
+        return plan
+
+    def _rate(self, text: str, pump: Channel) -> float:
+        """L/s, from a rate or a share of the pump's highest."""
+        try:
+            return parse_quantity(text, "") * pump.maximum if text.endswith("%") else parse_quantity(text, "L/s")
+        except ParameterError as error:
+            raise ParameterError(f"{self.name}: rates: {error}") from None

@@ -675,8 +675,8 @@ def test_whoever_opens_the_pump_after_a_refill_was_broken_off_knows_what_is_left
 def test_options_that_do_not_go_together_are_refused(bench):
     for options, said in {
         (("refill_rate", 1e-4), ("syringe_volume", 0.0)): "feed: refill_rate needs syringe_volume",
-        (("refill_rate", 1.0), ("syringe_volume", 0.06)): "feed: 1 L/s is outside",
-        (("refill_rate", math.nan), ("syringe_volume", 0.06)): "feed: nan L/s is outside",
+        (("refill_rate", 1.0), ("syringe_volume", 0.06)): "feed: 60 L/min is outside",
+        (("refill_rate", math.nan), ("syringe_volume", 0.06)): "feed: nan L/min is outside",
         (("refill_rate", 0.0), ("syringe_volume", -1.0)): "feed: syringe_volume is -1",
     }.items():
         with pytest.raises(LimitError, match=said):

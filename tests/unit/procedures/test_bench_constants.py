@@ -15,6 +15,7 @@ import pytest
 
 from labthermo import Station
 from labthermo.config import StationConfig, load_station
+from labthermo.errors import ParameterError
 from labthermo.kinetics import fit_progress
 from labthermo.procedure import Procedure, make
 from procedures.activity_assay import ActivityAssay
@@ -33,7 +34,7 @@ VOLUME = 200e-6  # L
 STANDARD = {"substrate": "n", "buffer": "b", "other": "100 uL/min", "hold": "e=0 uL/min", "stock": "2 mM"}
 ASSAY = {"substrate": "e", "buffer": "b", "other": "116.5 uL/min", "hold": "n=16.5 uL/min, u1=20 uL/min"}
 KINDS: dict[str, tuple[str, type[Procedure], dict[str, Any]]] = {
-    "pump_calibration": ("inhibited_well", PumpCalibration, {"rates": "100 uL/min, 200 uL/min"}),
+    "pump_calibration": ("inhibited_well", PumpCalibration, {}),
     "standard_curve": ("ldh_one_well", StandardCurve, STANDARD),
     "blank_and_path": ("ldh_one_well", BlankAndPath, STANDARD),
     "activity_assay": ("ldh_one_well", ActivityAssay, ASSAY),
@@ -116,6 +117,19 @@ def test_what_is_stated_holds_the_truth_and_is_worth_stating(name, widest, seed,
         assert low <= truth <= high, what
         if what != "blank":
             assert (high - low) / truth <= widest, what
+
+
+@pytest.mark.parametrize("example", ["ldh_one_well", "ldh_two_wells", "inhibited_well"])
+def test_every_pump_is_weighed_at_shares_of_its_own_highest_rate(example):
+    with Station(EXAMPLES / example / "station.yaml", "model") as station:
+        channels = station.device.channels
+        pumps = [c for c in channels if c.rests]
+        assert make(PumpCalibration, {}).count(channels) == 2 * 3 * len(pumps)
+        slowest = min(c.maximum for c in pumps) / MICROLITRE_PER_MINUTE
+        with pytest.raises(ParameterError, match=r"rates: .* µL/min is outside the limits .* ask for less"):
+            make(PumpCalibration, {"rates": f"50 %, {1.1 * slowest} uL/min"}).count(channels)
+        with pytest.raises(ParameterError, match="rates: '5 mV' is not in L/s"):
+            make(PumpCalibration, {"rates": "5 mV"}).count(channels)
 
 
 def test_an_input_that_absorbs_is_a_loophole_by_name_and_as_large_as_it_is(tmp_path):

@@ -132,13 +132,16 @@ def test_below_the_fold_a_well_has_two_states_and_the_folds_are_where_theory_has
     assert abs(fast["gap"][0]) < 3.0 * fast["gap"][1]
 
 
-def test_the_ldh_well_has_one_state(tmp_path):
+@pytest.mark.parametrize(("example", "substrate", "hold"), [
+    ("ldh_one_well", "u1", "n=16.5 uL/min, e=33 uL/min, b=1 uL/min"), ("ldh_two_wells", "u", R2_POINT),
+])  # fmt: skip
+def test_the_ldh_wells_have_one_state(example, substrate, hold, tmp_path):
     recipe = DilutionScan(
-        substrate="u1", buffer="none", flows="50 uL/min", start=0.02, stop=1.0, points=31,
-        hold="n=16.5 uL/min, e=33 uL/min, b=1 uL/min",
-    )  # fmt: skip
-    (found,) = scan(EXAMPLES / "ldh_one_well" / "station.yaml", recipe, tmp_path, mismatch=True)
+        substrate=substrate, buffer="none", flows="50 uL/min", start=0.02, stop=1.0, points=31, hold=hold
+    )
+    (found,) = scan(EXAMPLES / example / "station.yaml", recipe, tmp_path, mismatch=True)
     assert not found["bistable"]
+    assert abs(found["gap"][0]) < 3.0 * found["gap"][1]
 
 
 FAULTS = {"stall": "s", "empty_syringe": "s", "overpressure": "b"}

@@ -209,6 +209,28 @@ def test_a_station_that_cannot_be_is_refused_with_the_key(old, new, complaint, s
         pass
 
 
+@pytest.mark.parametrize(("pump", "reads"), [("n", 0.145), ("e", 0.289), ("u1", 0.167)])
+def test_a_bubble_is_seen_by_the_absorbance_only_as_if_the_pump_ran_slower(pump, reads):
+    """The figures of docs/how-to/flow-bench.md."""
+    rates = {"n": 16.5, "e": 33.0, "b": 1.0, "u1": 50.0}
+
+    def query(rates: dict[str, float]) -> Query:
+        knobs = {name: rates[name] * UL_PER_MIN for name in ("n", "e", "b")}
+        return Query(knobs, [[rates["u1"] * UL_PER_MIN, 0.5 * UL_PER_MIN]])
+
+    with Station(EXAMPLES / "ldh_one_well" / "station.yaml", "wire") as station:
+        slower = station.device.query(query({**rates, pump: 0.7 * rates[pump]}))
+        whole = station.device.query(query(rates))
+        station.world.inject(pump, "bubble", share=0.3)
+        airy = station.device.query(query(rates))
+        told = [e.programmed for e in station.world.read_log() if e.channel == pump][-1]
+    assert {str(r.status[0]) for r in (slower, whole, airy)} == {"settled"}
+    assert told == pytest.approx(rates[pump] * UL_PER_MIN, rel=2e-3)
+    assert float(whole.outputs[0, 0]) == pytest.approx(0.213, abs=8e-3)
+    assert float(airy.outputs[0, 0]) == pytest.approx(reads, abs=8e-3)
+    assert float(airy.outputs[0, 0]) == pytest.approx(float(slower.outputs[0, 0]), abs=8e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(

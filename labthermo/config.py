@@ -396,6 +396,9 @@ class ChargeJump(Section):
     query: Annotated[StrictInt, Field(ge=0)] = Field(description="number of the first query that sees it")
 
 
+PHOTOMETER_NOISE = 2e-3  # OD a reading: an ordinary plate reader has 1 to 3 mOD (physics.md, section 3)
+
+
 class Hidden(Section):
     """What the simulated sample has beside its device file; the twin knows of it only what ``unknowns`` allows for."""
 
@@ -408,7 +411,12 @@ class Hidden(Section):
     parasitic: dict[str, Annotated[float, quantity("ohm", above=0)]] = Field(
         default={}, description="a resistance across an edge of the device file, by the edge's name"
     )
-    knocked_out: tuple[str, ...] = Field(default=(), description="edges of the device file that conduct nothing")
+    knocked_out: tuple[str, ...] = Field(
+        default=(), description="edges and reactions of the device file that carry nothing"
+    )
+    activity: Annotated[float, quantity("", above=0, maximum=1)] = Field(
+        default=1.0, description="share of their activity that all enzymes have left"
+    )
     charge_jumps: tuple[ChargeJump, ...] = Field(default=(), description="backend model only, which counts queries")
 
 

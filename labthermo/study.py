@@ -18,16 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from labthermo.config import ChargeJump, Hidden, StationConfig, load_station
+from labthermo.config import PHOTOMETER_NOISE, ChargeJump, Hidden, StationConfig, load_station
 from labthermo.device import Query
-from labthermo.errors import ParameterError
 from labthermo.plugins import load
 from labthermo.quantity import format_quantity, quantity
 from labthermo.records.journal import Journal
 from labthermo.station import Station
 from labthermo.training.methods import Material, check_method, make_trainer
 from labthermo.training.task import Task, make_task
-from labthermo.yaml_file import Document, Section, read_yaml, suggest, validate
+from labthermo.yaml_file import Document, Keys, Section, read_yaml, suggest, validate
 
 Floats = NDArray[np.float64]
 Factor = Annotated[float, Field(gt=0, le=1000)]
@@ -39,9 +38,14 @@ UNIT = "unit"  # an event: one training or score, done
 
 
 class Drift(Section):
-    """Every dot's levels walk at random, all of one dot together."""
+    """Every dot's levels walk at random, all of one dot together; or all enzymes lose activity."""
 
-    levels: Annotated[float, quantity("eV", above=0)] = Field(description="standard deviation after an hour")
+    levels: Annotated[float, quantity("eV", above=0)] | None = Field(
+        default=None, description="of dots: standard deviation after an hour"
+    )
+    activity: Annotated[float, quantity("", above=0, maximum=0.5)] | None = Field(
+        default=None, description="of enzymes: share lost in an hour, of what is left"
+    )
     hours: Annotated[int, Field(ge=1, le=1000)] = Field(default=8, description="how long, 1 to 1000")
     queries: Annotated[int, Field(ge=1)] = Field(default=300, description="budget of each hour's re-training")
 
@@ -61,8 +65,8 @@ class Study(Section):
     method: str = "calibrated_twin"
     queries: Annotated[int, Field(ge=1)] = Field(default=1500, description="budget of each training")
     seeds: Annotated[int, Field(ge=1, le=100)] = Field(default=3, description="samples, each trained anew, 1 to 100")
-    knock_out: tuple[str, ...] = Field(default=(), description="edges of the device file to cut, one at a time")
-    read_noise: tuple[Factor, ...] = Field(default=(), description="times the station's noise density")
+    knock_out: tuple[str, ...] = Field(default=(), description="edges or reactions of the device file, one at a time")
+    read_noise: tuple[Factor, ...] = Field(default=(), description="times the station's noise, or the photometers'")
     drift: Drift | None = None
     mismatch: tuple[Share, ...] = Field(
         default=(), description="of the sample; the twin's prior stays: inside its family"
@@ -97,25 +101,58 @@ class Studied:
         self.study = validate(self.document, Study)
         self.config: StationConfig = load_station(station or path.parent / self.study.station)
         check_method(self.study.method)
-        edges = self.edges
-        named = [*self.study.knock_out, *([self.study.parasitic.across] if self.study.parasitic else [])]
-        for name in named:
-            if name not in edges:
-                raise ParameterError(
-                    f"{path}: no edge {name!r} in {self.config.device_file.name}; {suggest(name, edges)}"
-                )
-        if self.study.read_noise and not any(self.config.simulation.noise.values()):
-            raise ParameterError(f"{path}: read_noise multiplies the station's noise, and it has none")
+        for keys, complaint in self._complaints():
+            raise self.document.error(keys, complaint)
         from labthermo.limits import device_channels
 
         self.channels = device_channels(self.config)
         self.task: Task = make_task(self.study.task, self.channels)
 
+    def _complaints(self) -> Iterator[tuple[Keys, str]]:
+        """What the study asks for and this device has not: said before anything is trained."""
+        study, file = self.study, self.config.device_file.name
+        for k, name in enumerate(study.knock_out):
+            if name not in self.laws:
+                yield ("knock_out", k), f"no edge or reaction {name!r} in {file}; {suggest(name, self.laws)}"
+        if study.read_noise and not self._noise:
+            yield ("read_noise",), "multiplies the station's noise, and it has none; leave it out"
+        if study.drift and (study.drift.levels is None) == (study.drift.activity is None):
+            yield ("drift",), "write either levels, of dots, or activity, of enzymes"
+        if not self.edges:
+            what = f"and {file} has none"
+            if study.drift and study.drift.levels is not None:
+                yield ("drift", "levels"), f"are those of dots, {what}; write activity: 1 %, what enzymes lose an hour"
+            if study.parasitic:
+                yield ("parasitic",), f"lies across an edge, {what}; leave it out"
+            if study.temperature:
+                yield ("temperature",), f"is that of electrons, {what}; leave it out"
+        elif study.parasitic and study.parasitic.across not in self.edges:
+            name = study.parasitic.across
+            yield ("parasitic", "across"), f"no edge {name!r} in {file}; {suggest(name, self.edges)}"
+        enzymes = [law for law in self.laws.values() if hasattr(law, "vmax") or hasattr(law, "k1")]
+        if study.drift and study.drift.activity is not None and not enzymes:
+            yield ("drift", "activity"), f"is that of enzymes, and {file} has none; write levels: 5 ueV, a dot's walk"
+
+    @cached_property
+    def _processes(self) -> dict[str, Any]:
+        file = load("labthermo.simulators", "device_file")(self.config.device_file)
+        return dict(zip(file.labels, file.network.processes, strict=True))
+
+    @cached_property
+    def laws(self) -> dict[str, Any]:
+        """The law of each edge and reaction of the device file, by name; flows of liquid have none."""
+        return {name: process.law for name, process in self._processes.items() if hasattr(process, "law")}
+
     @cached_property
     def edges(self) -> list[str]:
-        file = load("labthermo.simulators", "device_file")(self.config.device_file)
-        pairs = zip(file.labels, file.network.processes, strict=True)
-        return [label for label, process in pairs if hasattr(process, "second")]
+        return [name for name in self.laws if hasattr(self._processes[name], "second")]
+
+    @cached_property
+    def _noise(self) -> dict[str, float]:
+        """What `read_noise` multiplies, by output: V/Hz**0.5, or OD a reading of a photometer."""
+        simulation = self.config.simulation
+        read = {name: PHOTOMETER_NOISE for name, output in self.config.device.outputs.items() if output.light}
+        return {} if simulation.noiseless else {**read, **{n: d for n, d in simulation.noise.items() if d}}
 
     def units(self) -> Iterator[Unit]:
         """Everything that is to be done, in order: what later ones build on comes first."""
@@ -147,7 +184,6 @@ class Studied:
 
     def _do(self, unit: Unit, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         study, trained = self.study, done.get(_key(Unit("trained", None, unit.seed)), {})
-        simulation = self.config.simulation
         match unit.part:
             case "trained":
                 return self._train(self.config, unit.seed)
@@ -156,11 +192,11 @@ class Studied:
                 again = self._train(cut, unit.seed)
                 return {"untrained": self._judge(cut, unit.seed, trained["knobs"]), **_brief(again)}
             case "read_noise":
-                noise = {name: density * unit.at for name, density in simulation.noise.items()}
+                noise = {name: size * unit.at for name, size in self._noise.items()}
                 return _brief(self._train(self.config.with_simulation(noise=noise), unit.seed))
             case "drift":
                 assert study.drift is not None
-                drifted = self._hidden(charge_jumps=self._walk(study.drift, unit.at, unit.seed))
+                drifted = self._drifted(study.drift, unit.at, unit.seed)
                 before = done[_key(Unit("drift", unit.at - 1, unit.seed))] if unit.at > 1 else trained
                 again = self._train(drifted, unit.seed, study.drift.queries, before)
                 return {"untrained": self._judge(drifted, unit.seed, trained["knobs"]), **again}
@@ -180,12 +216,17 @@ class Studied:
         hidden: Hidden = self.config.simulation.hidden
         return self.config.with_simulation(hidden=hidden.model_copy(update=changes))
 
-    def _walk(self, drift: Drift, hour: int, seed: int) -> tuple[ChargeJump, ...]:
-        """Where every edge's levels are after so many hours: the sum of that many steps."""
+    def _drifted(self, drift: Drift, hour: int, seed: int) -> StationConfig:
+        """After so many hours: every edge's levels at the sum of that many steps, or every enzyme's activity less."""
+        if drift.levels is None:
+            assert drift.activity is not None
+            hidden = self.config.simulation.hidden
+            return self._hidden(activity=hidden.activity * (1.0 - drift.activity) ** hour)
         steps = np.random.default_rng([seed, 5]).standard_normal((drift.hours, len(self.edges)))
         away = drift.levels * steps[:hour].sum(axis=0)
         there = self.config.simulation.hidden.charge_jumps
-        return (*there, *(ChargeJump(of=n, shift=float(s), query=0) for n, s in zip(self.edges, away, strict=True)))
+        jumps = (ChargeJump(of=n, shift=float(s), query=0) for n, s in zip(self.edges, away, strict=True))
+        return self._hidden(charge_jumps=(*there, *jumps))
 
     def _train(
         self, config: StationConfig, seed: int, queries: int | None = None, start: Mapping[str, Any] | None = None
@@ -259,7 +300,7 @@ def _report(journal: Journal, studied: Studied, done: Mapping[str, Mapping[str, 
     )
     said = [whole]
     if edges := study.knock_out:
-        tabulate("Knock-out of an edge", "without", "knock_out", edges, str)
+        tabulate("Knock-out", "without", "knock_out", edges, str)
         worst = max(edges, key=lambda name: np.median(of("knock_out", name, "untrained")))
         was, now = (_spread(of("knock_out", worst, name), "rmse") for name in ("untrained", "rmse"))
         said.append(f"it depends most on {worst}: without it {was}, and {now} once trained anew")
@@ -269,8 +310,11 @@ def _report(journal: Journal, studied: Studied, done: Mapping[str, Mapping[str, 
         tabulate("Read noise: errors and queries", "times", "read_noise", factors, "{:g}".format)
     if drift := study.drift:
         hours = list(range(1, drift.hours + 1))
-        size = format_quantity(drift.levels, "eV")
-        draw("Drift", f"Every dot's levels walk by {size} in an hour. Re-training starts from what is known.",
+        what = (
+            f"Every dot's levels walk by {format_quantity(drift.levels, 'eV')} in an hour." if drift.levels is not None
+            else f"All enzymes lose {format_quantity(drift.activity or 0.0, '%')} of their activity in an hour."
+        )  # fmt: skip
+        draw("Drift", f"{what} Re-training starts from what is known.",
              [curve("knobs as they were", "drift", hours, "untrained", plain),
               curve("trained again each hour", "drift", hours, "rmse", plain)], "hours")  # fmt: skip
         tabulate("Drift: errors, and queries of each re-training", "hours", "drift", hours, str)

@@ -2,7 +2,7 @@
 
 The design, off by `mismatch` in its own parameters (:class:`simulators.mismatch.Mismatch`), and then what no design
 has: crosstalk of gates, levels that follow the leads, warmer electrons, spin, a parasitic resistance, cut edges, charge
-jumps.
+jumps, enzymes that have lost activity.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from simulators.conductors import Affine, BlockingLevel, Formula, Linear, MassAc
 from simulators.laws import BOLTZMANN_EV, ELEMENTARY_CHARGE
 from simulators.mismatch import Mismatch, crosstalk_matrix, neighbours
 from simulators.network import Network
-from simulators.processes import Edge, Reaction
+from simulators.processes import Edge, Flow, Reaction
 from simulators.sample import Sample
 
 Floats = NDArray[np.float64]
 
+# what an enzyme's rate is proportional to, all together (of OrderedBiBi: numerator of fourth order, denominator third)
+ACTIVITY = ("vmax", "k1", "k1r", "k2", "k2r", "k3", "k4", "k4r")
 CONDUCTING = (
     "conductance",
     "leak",
@@ -31,7 +33,9 @@ CONDUCTING = (
     "gamma_right",
     "coupling",
     "rate",
-    "vmax",
+    "forward",
+    "reverse",
+    *ACTIVITY,
 )  # a current goes with them
 CUT = 1e-9  # what is left of them where an edge is knocked out: a law still needs a number
 
@@ -67,6 +71,8 @@ class HiddenTruth:
                 levels[sample.labels[process]].append(row)
             if field in CONDUCTING and sample.labels[process] in hidden.knocked_out:
                 base[row] *= CUT
+            if field in ACTIVITY:
+                base[row] *= hidden.activity
         network = _rebuilt(drawn, sample, hidden.spin, hidden.parasitic, base, weights)
         if simulation.liquids.evaporation > 0.0:
             network = _evaporating(network, simulation.liquids.evaporation)
@@ -96,9 +102,10 @@ def _complaints(sample: Sample, config: StationConfig) -> Iterator[tuple[Keys, s
         if name not in edges:
             yield ("parasitic", name), f"no edge {name!r}; {suggest(name, edges)}"
     fields = {sample.labels[p] for p, field, _ in sample.network.parameters if field in CONDUCTING}
+    cuttable = [s for s, p in zip(sample.labels, sample.network.processes, strict=True) if not isinstance(p, Flow)]
     for k, name in enumerate(hidden.knocked_out):
-        if name not in edges:
-            yield ("knocked_out", k), f"no edge {name!r}; {suggest(name, edges)}"
+        if name not in cuttable:
+            yield ("knocked_out", k), f"no edge or reaction {name!r}; {suggest(name, cuttable)}"
         elif name not in fields:
             yield ("knocked_out", k), f"the law of {name!r} has no conductance or rate to take away"
     for k, jump in enumerate(hidden.charge_jumps):

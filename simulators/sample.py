@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labthermo.config import Light, StationConfig
+from labthermo.config import PHOTOMETER_NOISE, Light, StationConfig
 from labthermo.errors import QueryError
 from simulators.conductors import Linear
 from simulators.network import Gradients, Network, SteadyState
@@ -24,7 +24,6 @@ from simulators.processes import Edge
 Floats = NDArray[np.float64]
 
 GROUND = "bench ground"
-PHOTOMETER_NOISE = 2e-3  # OD a reading: an ordinary plate reader has 1 to 3 mOD (physics.md, section 3)
 LEAD_NOISE = 100e-15  # A/sqrt(Hz): Keithley 2450 data sheet, 500 fA in a reading of 20 ms on its 10 nA range
 
 
@@ -154,7 +153,7 @@ def build_sample(config: StationConfig, control: bool = False) -> Sample:
             weights, noise, light = None, 0.0, getattr(section, "light", None)
             if light is not None:
                 weights = _absorption(light, section.at, nodes, config, name)
-                noise = 0.0 if config.simulation.noiseless else PHOTOMETER_NOISE
+                noise = 0.0 if config.simulation.noiseless else config.simulation.noise.get(name, PHOTOMETER_NOISE)
             elif section.of.quantity == "current":
                 find("terminal", section.at, network.terminals, kind, name)
                 noise = 0.0 if config.simulation.noiseless else LEAD_NOISE

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labthermo import Station
+from labthermo import Query, Station
+from labthermo.config import StationConfig
 from labthermo.errors import LabThermoError
 from labthermo.records.journal import Journal
 from labthermo.records.report import write_report
@@ -78,7 +79,7 @@ def test_a_study_killed_and_resumed_is_the_same_and_shows_what_hurts(quick: Path
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("dot1]", "dot9]", "no edge 'dot9' in two_dots.yaml"),
+        ("dot1]", "dot9]", "knock_out[0]: no edge or reaction 'dot9' in two_dots.yaml"),
         ("seeds: 1", "sedes: 1", "unknown key"),
         ("task: xor", "task: sine", "needs one input"),
         ("30 ueV", "30 mV", "drift.levels: '30 mV' is not in eV"),
@@ -107,3 +108,67 @@ def test_rounding_to_bits_has_both_ends_of_the_range() -> None:
     assert [_round(v, -1.0, 1.0, 2) for v in (-1.0, -0.5, 0.2, 0.9, 1.0)] == pytest.approx(
         [-1.0, -1 / 3, 1 / 3, 1.0, 1.0]
     )
+
+
+WELL = Path(__file__).parents[3] / "examples" / "ldh_one_well" / "station.yaml"
+ENZYME = f"""
+station: {WELL}
+task: xor
+queries: 12
+seeds: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "complaint"),
+    [
+        ("drift: {levels: 5 ueV}", "drift.levels: are those of dots, and one_well.yaml has none; write activity: 1 %"),
+        ("drift: {hours: 2}", "drift: write either levels, of dots, or activity, of enzymes"),
+        ("drift: {activity: 1 %, levels: 5 ueV}", "drift: write either levels, of dots, or activity, of enzymes"),
+        ("knock_out: [nadh_stock-well]", "knock_out[0]: no edge or reaction 'nadh_stock-well' in one_well.yaml; "),
+        ("parasitic: {across: ldh, resistances: [1 Gohm]}", "parasitic: lies across an edge, and one_well.yaml has"),
+        ("temperature: [5 %]", "temperature: is that of electrons, and one_well.yaml has none; leave it out"),
+    ],
+)
+def test_what_an_enzyme_bench_has_not_is_refused_before_anything_is_trained(
+    tmp_path: Path, part: str, complaint: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(ENZYME + part + "\n")
+    with pytest.raises(LabThermoError) as caught:
+        Studied(path)
+    assert str(caught.value).startswith(f"{path}:6: {complaint}")
+
+
+def test_dots_lose_no_activity(quick: Path) -> None:
+    quick.write_text(QUICK.replace("levels: 30 ueV", "activity: 1 %"))
+    with pytest.raises(LabThermoError, match=r"drift\.activity: is that of enzymes, and two_dots\.yaml has none"):
+        Studied(quick)
+
+
+def test_an_enzyme_is_disturbed_by_its_own_means(tmp_path: Path) -> None:
+    """Its activity, the reaction itself, and the photometer's noise; trainings are left out here."""
+    path = tmp_path / "study.yaml"
+    path.write_text(ENZYME + "knock_out: [ldh]\nread_noise: [3]\ndrift: {activity: 10 %, hours: 2}\n")
+    studied = Studied(path)
+    asked: list[StationConfig] = []
+    found = {"rmse": 0.1, "queries": 4, "knobs": {"n": 2.75e-7, "e": 5.5e-7, "b": 1.7e-8}, "state": None}
+    studied._train = lambda config, *_: asked.append(config) or dict(found)  # type: ignore[method-assign, return-value]
+    journal = new_journal(studied, tmp_path / "runs")
+    studied.execute(journal)
+    units = {(e.detail["unit"]["part"], e.detail["unit"]["at"]): e.detail for e in journal.events("unit")}
+    page = write_report(journal.folder).read_text()
+    journal.close()
+    assert [part for part, _ in units] == ["trained", "knock_out", "read_noise", "drift", "drift"]
+    assert "All enzymes lose 10 % of their activity in an hour" in page
+    whole, cut, noisy, _, older = asked
+    sigma, nadh = [], []
+    for config in (whole, cut, noisy, older):
+        with Station(config, "model") as station:
+            inputs = [[8.3e-7, 8.4e-9]]
+            answer = station.device.query(Query(knobs=found["knobs"], inputs=inputs, reset="park"))
+        sigma.append(answer.sigma[0, 0])
+        nadh.append(answer.outputs[0, 0])
+    assert sigma == pytest.approx([2e-3, 2e-3, 6e-3, 2e-3])
+    assert nadh[1] == pytest.approx(2e-3 * 2.75e-7 / 2.51e-6 * 6220 * 0.55, rel=0.1)  # all NADH that comes in
+    assert nadh[0] + 0.02 < nadh[3] < nadh[1] - 0.1  # 19 % less active

@@ -110,7 +110,7 @@ def test_a_jump_in_mid_batch_does_not_depend_on_how_the_batch_is_cut(tmp_path: P
     ("hidden", "complaint"),
     [
         ("parasitic: {dot9: 1 Gohm}", "simulation.hidden.parasitic.dot9: no edge 'dot9'"),
-        ("knocked_out: [dot1, dot9]", "simulation.hidden.knocked_out[1]: no edge 'dot9'"),
+        ("knocked_out: [dot1, dot9]", "simulation.hidden.knocked_out[1]: no edge or reaction 'dot9'"),
         ("charge_jumps: [{of: dots, shift: 1 ueV, query: 3}]", "simulation.hidden.charge_jumps[0].of: no edge 'dots'"),
     ],
 )
@@ -152,3 +152,17 @@ def test_a_bench_does_not_ignore_what_it_cannot_do(tmp_path: Path):
     config = station(tmp_path, "charge_jumps: [{of: dot2, shift: 30 ueV, query: 5}]")
     with pytest.raises(StationFileError, match=r"charge_jumps: come with a query's number, which a bench does not"):
         Bench(config)
+
+
+def test_an_enzyme_s_rate_is_its_activity_times_what_it_was():
+    config = load_station(Path(__file__).parents[3] / "examples" / "ldh_one_well" / "station.yaml")
+    sample = build_sample(config)
+    hidden = config.simulation.hidden.model_copy(update={"activity": 0.6})
+    whole = HiddenTruth(sample, config).network()
+    less = HiddenTruth(sample, config.with_simulation(hidden=hidden)).network()
+    knobs = np.array([16.5, 33.0, 1.0, 50.0, 0.5]) * 1e-6 / 60.0
+    state = whole.steady_state(np.zeros((1, 0)), knobs)
+    ratio = less.currents(state)[0] / whole.currents(state)[0]
+    ldh = sample.labels.index("ldh")
+    assert ratio[ldh] == pytest.approx(0.6, rel=1e-9)
+    assert np.delete(ratio, ldh)[np.delete(whole.currents(state)[0], ldh) > 0] == pytest.approx(1.0)

@@ -243,6 +243,10 @@ class Studied:
             while (ask := trainer.ask()) is not None and used + len(np.asarray(ask.query.inputs)) <= budget:
                 trainer.tell(device.query(replace(ask.query, number=used)))
                 used += len(np.asarray(ask.query.inputs))
+            if ask is not None and used == 0:
+                keys = ("queries",) if queries is None else ("drift", "queries")
+                need = f"the first step of {self.study.method} takes {len(np.asarray(ask.query.inputs))} device queries"
+                raise self.document.error(keys, f"{need}, and {budget} are allowed; allow more")
             knobs, state = trainer.result(), trainer.state()
         kept = {name: state[name] for name in ("twin", "settings") if name in state}
         return {

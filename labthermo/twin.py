@@ -42,6 +42,10 @@ class Twin(Protocol):
         """Outputs (batch, n_outputs) and their derivatives by the knobs, (batch, n_outputs, n_knobs)."""
         ...
 
+    def inflow(self, knobs: Floats, inputs: Floats) -> Floats:
+        """All that flows into the vessel of every reading, (batch, n_readings), L/s; NaN where it is of no vessel."""
+        ...
+
     def tangent(self, knobs: Floats, inputs: Floats, readings: Floats, nudge: Floats | None = None) -> Tangent:
         """The model as it is, made linear at measured readings (batch, n_readings).
 

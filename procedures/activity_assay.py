@@ -41,6 +41,8 @@ class ActivityAssay(Feeding):
 
     def execute(self, run: Run) -> None:
         feed = self._plan(run.device.channels)
+        for enzyme in (0.0, self.enzyme):
+            self._check_flow(run, feed, (enzyme, self.flow - enzyme, self.flow + self.other))
         optical, _, species = absorptivity(run, feed.read.channel.name, self.product)
         read = np.full((self.repeats, 2), np.nan)
         sigma = 0.0

@@ -42,6 +42,8 @@ class BlankAndPath(Feeding):
 
     def execute(self, run: Run) -> None:
         feed = self._plan(run.device.channels)
+        buffer = self.flow - self.standard if feed.buffer else 0.0
+        self._check_flow(run, feed, (self.standard, buffer, self.standard + buffer + self.other))
         _, path, species = absorptivity(run, feed.read.channel.name, self.species)
         extinction = absorptivity(run, feed.read.channel.name, self.species)[0] / path
         sigma = 0.0

@@ -44,6 +44,9 @@ class DilutionScan(Feeding):
 
     def execute(self, run: Run) -> None:
         feed, flows, shares = self._plan(run.device.channels)
+        for flow in flows:
+            ends = ((share * flow, (1.0 - share) * flow) for share in (self.start, self.stop))
+            self._check_flow(run, feed, *((s, b, flow + self.other) for s, b in ends))
         rows, found = [], []
         for flow in flows:
             result = self._scan(run, feed, flow, shares)

@@ -42,6 +42,7 @@ class DoseResponse(Feeding):
 
     def execute(self, run: Run) -> None:
         feed, substrate, buffer = self._plan(run.device.channels)
+        self._check_flow(run, feed, *((s, b, s + b + self.other) for s, b in zip(substrate, buffer, strict=True)))
         optical, _, product = absorptivity(run, feed.read.channel.name, self.product)
         read, sigmas = np.full(len(substrate), np.nan), []
         for k, (s, b) in enumerate(zip(substrate, buffer, strict=True)):

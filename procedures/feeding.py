@@ -88,6 +88,34 @@ class Feeding(Procedure):
         read = readout(optical, self.reading, f"{self.name}: reading")
         return Feed(substrate, buffer, inputs, held(channels, self.hold, f"{self.name}: hold"), read)
 
+    def _check_flow(self, run: Run, feed: Feed, *settings: tuple[float, float, float]) -> None:
+        """Whether all that flows into the vessel, by the device file, is what this procedure reckons with.
+
+        settings: rates of substrate and buffer, and all that is reckoned with there, L/s. A pump that no query names
+        stands still.
+
+        Raises
+        ------
+        ParameterError: it is not: concentrations would be off by that factor.
+        """
+        channels = run.device.channels
+        order = [c.name for kind in ("output", "node") for c in channels if c.kind == kind]  # as a twin has them
+        twin, besides = run.twin(), []
+        for substrate, buffer, told in settings:
+            query = feed.query(substrate, buffer, self.name)
+            knobs = [query.knobs.get(c.name, 0.0) for c in channels if c.kind == "knob"]
+            flows = twin.inflow(np.array([knobs]), np.asarray(query.inputs))
+            flow = float(flows[0, order.index(feed.read.channel.name)])
+            if math.isfinite(flow):
+                besides.append((flow - told + self.other, flow))
+        if all(abs(found - self.other) <= 1e-3 * flow for found, flow in besides):
+            return
+        least, most = (format_quantity(end(found for found, _ in besides), "L/s") for end in (min, max))
+        where = f"{self.name}: by the device file, what flows into {feed.read.channel.name} besides is"
+        if least != most:
+            raise ParameterError(f"{where} {least} to {most}; name a buffer and hold that keep it constant")
+        raise ParameterError(f"{where} {least}, not {format_quantity(self.other, 'L/s')}; give other='{least}'")
+
     def _sigma(self, response: Response, feed: Feed) -> float:
         """Standard deviation of one reading, OD."""
         table = np.hstack([response.node_sigma, response.sigma])[:, feed.read.place]

@@ -40,6 +40,7 @@ class ProgressCurve(Feeding):
 
     def execute(self, run: Run) -> None:
         feed, substrate, times = self._plan(run.device.channels)
+        self._check_flow(run, feed, (substrate, self.flow - substrate, self.flow + self.other))
         optical, _, product = absorptivity(run, feed.read.channel.name, self.product)
         buffer = self.flow - substrate
         blank = run.query(feed.query(0.0, self.flow, self.name), purpose="blank")

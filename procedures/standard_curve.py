@@ -44,6 +44,8 @@ class StandardCurve(Feeding):
 
     def execute(self, run: Run) -> None:
         feed, rates = self._plan(run.device.channels)
+        ends = [(r, self.flow - r if feed.buffer else 0.0) for r in (self.start, self.stop)]
+        self._check_flow(run, feed, *((r, b, r + b + self.other) for r, b in ends))
         optical, path, species = absorptivity(run, feed.read.channel.name, self.species)
         read, sigma = np.full(len(rates), np.nan), 0.0
         for k, rate in enumerate(rates):

@@ -418,6 +418,17 @@ class Network:
         values = _run(kernels.parameters, *self._values, row)[0, len(self._base) :]
         return {vessel: float(q) for (vessel, _, _), q in zip(self._layout.waste, values, strict=True)}
 
+    def inflow(self, knobs: ArrayLike) -> dict[str, float]:
+        """All that flows into every vessel, L/s, at these knobs (n_knobs,), make-up flows included."""
+        row = np.atleast_2d(np.asarray(knobs, dtype=float))
+        values = _run(kernels.parameters, *self._values, row)[0]
+        found: dict[str, float] = {}
+        for (process, _, _), rate in zip(self._layout.names, values[: len(self._base)], strict=True):
+            flow = self.processes[process]
+            if isinstance(flow, Flow) and flow.second is not None:
+                found[flow.second] = found.get(flow.second, 0.0) + max(0.0, float(rate))
+        return found
+
     @cached_property
     def _parameter_spans(self) -> tuple[tuple[int, int], ...]:
         owners = [process for process, _, _ in self._layout.names]

@@ -66,6 +66,12 @@ class NetworkTwin:
         ]
         return readings[:, : self._sample.n_outputs], np.stack(columns, axis=1)
 
+    def inflow(self, knobs: Floats, inputs: Floats) -> Floats:
+        """All that flows into the vessel of every reading, (batch, n_readings), L/s; NaN where it is of no vessel."""
+        network = self._mismatch.apply(self.coordinates[: self._n])
+        rows = [network.inflow(row) for row in self._sample.full_knobs(knobs, inputs)]
+        return np.array([[row.get(r.at, np.nan) for r in self._sample.readings] for row in rows])
+
     def tangent(self, knobs: Floats, inputs: Floats, readings: Floats, nudge: Floats | None = None) -> Tangent:
         """The model made linear at measured `readings` (batch, n_readings); see :mod:`simulators.tangent`."""
         network = self._mismatch.apply(self.coordinates[: self._n])

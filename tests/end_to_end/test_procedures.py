@@ -40,7 +40,16 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "dilution_scan": ("inhibited_well", ("flows=18 uL/min", "points=8", "paces=2", "dwell=100 s")),
     "pump_calibration": ("inhibited_well", ("pumps=s", "rates=50 uL/min, 100 uL/min")),
     "prime_and_purge": ("inhibited_well", ("points=10", "buffer=b")),
-    "activity_assay": ("ldh_one_well", (*_LDH, "substrate=e", "hold=n=16.5 uL/min, u1=20 uL/min", "repeats=2")),
+    "activity_assay": (
+        "ldh_one_well",
+        (
+            "buffer=b",
+            "other=116.5 uL/min",
+            "substrate=e",
+            "hold=n=16.5 uL/min, u1=20 uL/min",
+            "repeats=2",
+        ),
+    ),
     "standard_curve": ("ldh_one_well", (*_LDH, "substrate=n", "hold=e=0 uL/min", "stock=2 mM", "points=4")),
     "blank_and_path": ("ldh_one_well", (*_LDH, "substrate=n", "hold=e=0 uL/min", "stock=2 mM", "repeats=2")),
     "calibrate_twin": ("xor", ("queries=12", "parity=8")),

@@ -132,12 +132,20 @@ def test_below_the_fold_a_well_has_two_states_and_the_folds_are_where_theory_has
     assert abs(fast["gap"][0]) < 3.0 * fast["gap"][1]
 
 
-@pytest.mark.parametrize(("example", "substrate", "hold"), [
-    ("ldh_one_well", "u1", "n=16.5 uL/min, e=33 uL/min, b=1 uL/min"), ("ldh_two_wells", "u", R2_POINT),
+@pytest.mark.parametrize(("example", "substrate", "hold", "other"), [
+    ("ldh_one_well", "u1", "n=16.5 uL/min, e=33 uL/min, b=1 uL/min", "100.5 uL/min"),
+    ("ldh_two_wells", "u", R2_POINT, "161.33 uL/min"),
 ])  # fmt: skip
-def test_the_ldh_wells_have_one_state(example, substrate, hold, tmp_path):
+def test_the_ldh_wells_have_one_state(example, substrate, hold, other, tmp_path):
     recipe = DilutionScan(
-        substrate=substrate, buffer="none", flows="50 uL/min", start=0.02, stop=1.0, points=31, hold=hold
+        substrate=substrate,
+        buffer="none",
+        flows="50 uL/min",
+        start=0.02,
+        stop=1.0,
+        points=31,
+        hold=hold,
+        other=other,
     )
     (found,) = scan(EXAMPLES / example / "station.yaml", recipe, tmp_path, mismatch=True)
     assert not found["bistable"]

@@ -20,6 +20,7 @@ from labthermo.kinetics import fit_progress
 from labthermo.procedure import Procedure, make
 from procedures.activity_assay import ActivityAssay
 from procedures.blank_and_path import BlankAndPath
+from procedures.dose_response import DoseResponse
 from procedures.progress_curve import ProgressCurve
 from procedures.pump_calibration import PumpCalibration
 from procedures.standard_curve import StandardCurve
@@ -164,3 +165,25 @@ if __name__ == "__main__":  # python tests/unit/procedures/test_bench_constants.
         for each in sorted({what for what, _, _ in stated}):
             held = [low <= truth <= high for what, (_, low, high), truth in stated if what == each]
             print(f"{kind} {each}: {sum(held)} of {len(held)} intervals hold the truth")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (
+            BlankAndPath(substrate="n", buffer="b", hold="e=0 uL/min", stock=2e-3),
+            "besides is 100 µL/min, not 0 L/min; give other='100 µL/min'",
+        ),
+        (
+            DoseResponse(substrate="u1", buffer="b", hold="n=1 uL/min, e=1 uL/min", stock=2e-3, flow=40e-6 / 60),
+            r"besides is 8\d.* µL\/min to 10\d.* µL\/min; name a buffer",
+        ),
+    ],
+)
+def test_a_flow_that_the_device_file_has_and_nobody_has_named_is_asked_for(recipe, message, tmp_path):
+    """Else a path of 1.8 mm was found for one of 5.5 mm, with a narrow interval."""
+    station = load_station(EXAMPLES / "ldh_one_well" / "station.yaml")
+    with Station(station, "model") as opened, opened.run(tmp_path, {}) as run:
+        with pytest.raises(ParameterError, match=message):
+            recipe.execute(run)
+        assert run.journal.points() == []

@@ -435,6 +435,9 @@ class Liquids(Section):
     decay: dict[str, Annotated[float, quantity("1/s", minimum=0)]] = Field(
         default={}, description="of what is in a syringe, such as {ldh_stock.ldh: 1e-6 1/s}; backend wire only"
     )
+    warmer: Annotated[float, quantity("K", minimum=-25, maximum=50)] = Field(
+        default=0.0, description="than the 25 degC of the device file's constants: reactions with an activation energy"
+    )
 
 
 class Simulation(Section):

@@ -24,8 +24,11 @@ from simulators.sample import Sample
 
 Floats = NDArray[np.float64]
 
+REFERENCE = 298.15  # K: at which the constants of a device file hold
+GAS = 8.314462618  # J/(mol K)
 # what an enzyme's rate is proportional to, all together (of OrderedBiBi: numerator of fourth order, denominator third)
 ACTIVITY = ("vmax", "k1", "k1r", "k2", "k2r", "k3", "k4", "k4r")
+RATES = (*ACTIVITY, "forward", "reverse")  # of reactions
 CONDUCTING = (
     "conductance",
     "leak",
@@ -33,9 +36,7 @@ CONDUCTING = (
     "gamma_right",
     "coupling",
     "rate",
-    "forward",
-    "reverse",
-    *ACTIVITY,
+    *RATES,
 )  # a current goes with them
 CUT = 1e-9  # what is left of them where an edge is knocked out: a law still needs a number
 
@@ -55,11 +56,16 @@ class HiddenTruth:
     def __init__(self, sample: Sample, config: StationConfig, control: bool = False) -> None:
         for keys, complaint in _complaints(sample, config):
             raise config.error(("simulation", "hidden", *keys), complaint)
+        warmer = config.simulation.liquids.warmer
+        if warmer and not sample.activations:
+            what = f"no reaction of {config.device_file.name} has an `activation` energy; add it, such as 50 kJ/mol"
+            raise config.error(("simulation", "liquids", "warmer"), what)
         simulation, hidden = config.simulation, config.simulation.hidden
         design = Mismatch(sample.network, simulation.mismatch, tied_rates=control)
         rng = np.random.default_rng([simulation.seed, 0])
         drawn = design.apply(rng.standard_normal(len(design.names)) * (simulation.mismatch > 0))
-        base, weights = drawn.base, drawn.weights @ _crosstalk(sample, hidden.crosstalk, simulation.seed)
+        base = drawn.base * _faster(drawn, sample, warmer)
+        weights = drawn.weights @ _crosstalk(sample, hidden.crosstalk, simulation.seed)
         levels: dict[str, list[int]] = {label: [] for label in sample.labels}
         for row, (process, field, _) in enumerate(drawn.parameters):
             law = getattr(drawn.processes[process], "law", None)
@@ -137,6 +143,20 @@ def _rebuilt(
         return drawn.with_values(base, weights)
     rebuilt = Network(drawn.reservoirs, drawn.terminals, processes, drawn.knobs, feeds=drawn.feeds)
     return rebuilt.with_values(base, weights)
+
+
+def _faster(network: Network, sample: Sample, warmer: float) -> Floats:
+    """Factor of each parameter, (n,), `warmer` K above 25 degC: exp(E/R (1/T0 - 1/T)) of rate constants (Arrhenius).
+
+    All rate constants of a law change alike, so its equilibrium, Michaelis and inhibition constants stay; in truth each
+    has an enthalpy of its own.
+    """
+    inverse = (1.0 / REFERENCE - 1.0 / (REFERENCE + warmer)) / GAS
+    energies = [
+        sample.activations.get(sample.labels[process], 0.0) if field in RATES else 0.0
+        for process, field, _ in network.parameters
+    ]
+    return np.exp(np.array(energies) * inverse)
 
 
 def _evaporating(network: Network, rate: float) -> Network:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -48,6 +48,7 @@ class NetworkFile:
     labels: one name for each process of the network, in order, e.g. ``dot3``, ``y-lo`` or ``stock-well1``.
     path, text: where the file was read from, and the whole of it.
     gates: rows of knobs that lie side by side on the chip, in order.
+    activations: label of a reaction -> its activation energy, J/mol; of what does not change with temperature, none.
     """
 
     network: Network
@@ -56,6 +57,7 @@ class NetworkFile:
     path: Path
     text: str
     gates: tuple[tuple[str, ...], ...] = ()
+    activations: Mapping[str, float] = field(default_factory=dict)
 
 
 class Shaped(Section, Generic[Value, Weight]):
@@ -115,6 +117,7 @@ Litres = Annotated[float, quantity("L", above=0)]
 FlowRate = Shaped[Annotated[float, quantity("L/s", minimum=0)], Ratio]  # by: pumps' knobs are flows too
 Concentration = Annotated[float, quantity("mol/L", minimum=0)]
 Affinity = Annotated[float, quantity("mol/L", above=0)]  # a Michaelis, inhibition or dissociation constant
+Activation = Annotated[float, quantity("J/mol", minimum=0, maximum=1e6)]  # of all rates together, so keq stays
 Equilibrium = Annotated[float, quantity("", above=0)]
 FirstOrder = Annotated[float, quantity("1/s", above=0)]
 SecondOrder = Annotated[float, quantity("L/mol/s", above=0)]
@@ -257,6 +260,7 @@ class _Enzyme(_InEither):
 
     vmax: float
     km_substrate: Affinity
+    activation: Activation = 0.0
     km_product: Affinity = math.inf
     keq: Equilibrium = math.inf
 
@@ -296,6 +300,7 @@ class OrderedBiBiSection(_InReaction):
     keb: Affinity = math.inf
     keqb: Affinity = math.inf
     kox: Affinity = math.inf
+    activation: Activation = 0.0
 
 
 class MassActionSection(_InEither):
@@ -305,6 +310,7 @@ class MassActionSection(_InEither):
     substrates: int = Field(default=1, ge=1)
     forward: float
     reverse: float = 0.0
+    activation: Activation = 0.0
 
     @field_validator("forward", mode="before")
     @classmethod
@@ -420,10 +426,13 @@ def read_network(path: str | Path) -> NetworkFile:
         raise document.error(keys, complaint)
     processes: list[Process] = []
     labels: list[str] = []
+    activations: dict[str, float] = {}
     for index, section in enumerate(file.processes):
         for names in _repetitions(section):
             processes.append(_process(document, index, section, names))
             labels.append(_label(section, processes[-1], names))
+            if activation := getattr(section, "activation", 0.0):
+                activations[labels[-1]] = activation
             for keys, complaint in _process_complaints(file, section, processes[-1], labels):
                 raise document.error(("processes", index, *keys), complaint)
     for keys, complaint in _unused(file, processes):
@@ -432,7 +441,7 @@ def read_network(path: str | Path) -> NetworkFile:
         network = Network(file.capacities, file.terminals, processes, file.knobs, feeds=file.stocks)
     except ValueError as error:
         raise document.error((), str(error)) from None
-    return NetworkFile(network, file.carriers, tuple(labels), document.path, document.text, file.gates)
+    return NetworkFile(network, file.carriers, tuple(labels), document.path, document.text, file.gates, activations)
 
 
 def _read_sbml(path: Path) -> NetworkFile:

@@ -9,7 +9,8 @@ pumps' rates, and an output is an absorbance: path times extinction times concen
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,7 +67,7 @@ class Sample:
     input_terminals: column of each input among the network's terminals, or -1 where it is a pump; input_knobs: among
     its knobs, or -1. readings: outputs first (`n_outputs` of them), then nodes. injected: (n_free,), A, of the meters'
     inputs. knob_order: column of each device knob among the network's knobs. labels: a name for each process.
-    gates: rows of the network's knobs that lie side by side.
+    gates: rows of the network's knobs that lie side by side. activations: label -> activation energy, J/mol.
     """
 
     network: Network
@@ -80,6 +81,7 @@ class Sample:
     knob_order: tuple[int, ...]
     labels: tuple[str, ...]
     gates: tuple[tuple[str, ...], ...] = ()
+    activations: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -186,6 +188,7 @@ def build_sample(config: StationConfig, control: bool = False) -> Sample:
         knob_order=knob_order,
         labels=(*file.labels, *(f"{edge.first} meter" for edge in extra)),
         gates=file.gates,
+        activations=file.activations,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from labthermo import Query, Station
 from labthermo.config import StationConfig, load_station
 from labthermo.errors import StationFileError
+from labthermo.kinetics import product_at_rest
 from simulators.flow_bench import FlowBench
+from simulators.hidden_truth import HiddenTruth
+from simulators.sample import build_sample
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 UL = 1e-6 / 60.0
@@ -109,3 +113,46 @@ def test_a_stock_decays_in_its_syringe(tmp_path):
 def test_what_is_in_no_syringe_cannot_decay(tmp_path):
     with pytest.raises(StationFileError, match=r"decay.*atp.*is not in a syringe; there are nadh_stock"):
         FlowBench(bench(tmp_path, "decay: {nadh_stock.atp: 1e-4 1/s}"))
+
+
+def test_ten_kelvin_more_are_so_much_more_rate_and_the_equilibrium_stays(tmp_path):
+    """Arrhenius, 50 kJ/mol: exp(50e3/8.3145 (1/298.15 - 1/308.15)) = 1.924, forwards and backwards."""
+    cold, warm = (
+        HiddenTruth(build_sample(config), config).network()
+        for config in (bench(tmp_path, ""), bench(tmp_path, "warmer: 10 K"))
+    )
+    ldh = build_sample(bench(tmp_path, "")).labels.index("ldh")
+    knobs = np.array([16.5, 33.0, 1.0, 50.0, 0.5]) * UL
+    state = cold.steady_state(np.zeros((1, 0)), knobs)
+    runs = cold.currents(state)[0, ldh]
+    assert warm.currents(state)[0, ldh] / runs == pytest.approx(1.924, rel=1e-3)
+    resting = {"nadh": 1e-5, "pyruvate": 2e-4, "lactate": 5e-3, "nad": 1e-2, "ldh": 3e-8}  # P Q/(A B) = 25000 = keq
+    there = np.array([[resting[name.removeprefix("well.")] for name in cold.reservoirs]])
+    turned = replace(state, potentials=there * [1.0 if "lact" not in n else 2.0 for n in cold.reservoirs])
+    backwards = cold.currents(turned)[0, ldh]
+    assert backwards < 0.0
+    assert warm.currents(turned)[0, ldh] / backwards == pytest.approx(1.924, rel=1e-3)
+    for network in (cold, warm):
+        assert abs(network.currents(replace(state, potentials=there))[0, ldh]) < 1e-6 * abs(backwards)
+
+
+@pytest.mark.parametrize("backend", ["model", "wire"])
+def test_a_warm_well_makes_what_its_law_makes_at_that_rate(tmp_path, backend):
+    bench(tmp_path, "warmer: 10 K", "inhibited_well")
+    well = tmp_path / "well.yaml"
+    well.write_text(well.read_text(encoding="utf-8").replace("ki: 1 mM", "ki: 1 mM\n    activation: 50 kJ/mol"))
+    flow, share = 120.0 * UL, 0.1
+    with Station(tmp_path / "station.yaml", backend) as station:
+        response = station.device.query(Query({"b": (1.0 - share) * flow}, [[share * flow]]))
+    cold, warm = (
+        160.0 * 0.55 * float(product_at_rest(40e-3 * share, flow / 200e-6, vmax, 1e-3, 1e-3))
+        for vmax in (1e-4, 1.924e-4)
+    )
+    assert warm - cold > 0.04
+    assert float(response.outputs[0, 0]) == pytest.approx(warm, abs=3e-3)
+
+
+def test_warmth_that_nothing_feels_is_refused(tmp_path):
+    config = bench(tmp_path, "warmer: 10 K", "inhibited_well")
+    with pytest.raises(StationFileError, match=r"liquids.warmer: no reaction of well.yaml has an `activation` energy"):
+        HiddenTruth(build_sample(config), config)

@@ -46,6 +46,14 @@ ConfirmedOption = Annotated[
 ParameterOption = Annotated[
     list[str] | None, typer.Option("--parameter", "-p", help="name=value, with a unit; may be repeated")
 ]
+ScorePoints = Annotated[
+    int | None,
+    typer.Option(
+        min=11,
+        help="of sine and band_pass: inputs at which the result is scored, in order and, for evidence, downwards and at"
+        " random; on a slow bench 41 may do  [default: 201]",
+    ),
+]
 RunsOption = Annotated[
     Path | None, typer.Option("--runs", help="where runs live; default: runs/ beside the station file, or here")
 ]
@@ -268,6 +276,7 @@ def plan(
     task: Annotated[str | None, typer.Option(help="of a training: as for `labthermo train`")] = None,
     method: Annotated[str, typer.Option(help="of a training")] = "calibrated_twin",
     queries: Annotated[int, typer.Option(min=1, help="budget of a training")] = 3000,
+    score_points: ScorePoints = None,
     dry_runs: Annotated[
         int | None,
         typer.Option(min=1, help="to take times and volumes from, each with other noise; default: 3, of a training 1"),
@@ -296,7 +305,7 @@ def plan(
     if what == "train":
         if task is None:
             raise ParameterError("a training needs --task; see labthermo train --help")
-        chosen = _training(config, task, method, queries)
+        chosen = _training(config, task, method, queries, score_points=score_points)
         subject = f"train {task} by {method}, {queries} queries at most"
 
         def execute(run: Run, opened: Station) -> None:
@@ -388,6 +397,7 @@ def train(
     task: Annotated[str, typer.Option(help=TASK_HELP)],
     method: Annotated[str, typer.Option(help=f"training method: {', '.join(METHODS)}")] = "calibrated_twin",
     queries: Annotated[int, typer.Option(min=1, help="budget of device queries; scoring does not count")] = 3000,
+    score_points: ScorePoints = None,
     reset: Annotated[
         str, typer.Option(help="where inputs start from: park (the first from zero), each (every one from zero)")
     ] = "park",
@@ -419,7 +429,7 @@ def train(
 ) -> None:
     """Train the device on a task, score it on points it was not trained on, and write its record and report."""
     opened = _open_station(station, _backend(backend), control=control, seed=seed, bench=bench, confirmed=confirmed)
-    plan = _training(opened.config, task, method, queries, reset)
+    plan = _training(opened.config, task, method, queries, reset, score_points)
     plan = replace(plan, ablate=detune, reference_every=reference_every)
     if twin is not None:
         from labthermo.errors import ParameterError
@@ -434,7 +444,9 @@ def train(
         _conclude(started.journal.folder, summary)
 
 
-def _training(config: StationConfig, task: str, method: str, queries: int, reset: str = "park") -> Plan:
+def _training(
+    config: StationConfig, task: str, method: str, queries: int, reset: str = "park", score_points: int | None = None
+) -> Plan:
     from labthermo.errors import ParameterError
     from labthermo.limits import device_channels
     from labthermo.training.loop import Plan
@@ -445,7 +457,7 @@ def _training(config: StationConfig, task: str, method: str, queries: int, reset
     if reset not in ("park", "each"):
         raise ParameterError(f"--reset {reset}: where inputs start from is park or each")
     seed = config.simulation.seed
-    return Plan(make_task(task, device_channels(config), seed), method, queries, seed, reset=reset)
+    return Plan(make_task(task, device_channels(config), seed, score_points), method, queries, seed, reset=reset)
 
 
 @app.command(epilog="Example: labthermo study examples/sine/study.yaml")

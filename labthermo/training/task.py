@@ -92,18 +92,28 @@ class Task:
         return (outputs[:, 0] > threshold).astype(np.int64)
 
 
+SCORE_POINTS = 201  # training.md, section 1
+
+
 def _rmse(a: Floats, b: Floats) -> float:
     return float(np.sqrt(np.mean((a - b) ** 2)))
 
 
-def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
+def make_task(text: str, channels: Sequence[Channel], seed: int = 0, score_points: int | None = None) -> Task:
     """A task by name: one of TASKS, ``csv:FILE``, or a data set of :mod:`labthermo.training.datasets`: ``iris``,
     ``digits``, ``digits:N`` (N images to train on), ``mnist:FOLDER``, ``fashion_mnist:FOLDER``.
 
+    score_points: of ``sine`` and ``band_pass``, how many inputs they are scored at (11 or more), end points included;
+    SCORE_POINTS if None. On a bench that needs minutes for an answer, fewer; the floor is that of the points scored.
+
     Raises
     ------
-    TaskError: no such task, or it does not fit the device.
+    TaskError: no such task, or it does not fit the device, or it has no grid of so many points.
     """
+    if score_points is not None:
+        if text not in ("sine", "band_pass") or score_points < 11:
+            raise TaskError(f"{score_points} points to score {text!r} at: give 11 or more, and sine or band_pass")
+        return (sine if text == "sine" else band_pass)(channels, score_points)
     if text in TASKS:
         return TASKS[text](channels)
     kind, _, rest = text.partition(":")
@@ -129,11 +139,11 @@ def make_task(text: str, channels: Sequence[Channel], seed: int = 0) -> Task:
     )
 
 
-def sine(channels: Sequence[Channel]) -> Task:
+def sine(channels: Sequence[Channel], score_points: int = SCORE_POINTS) -> Task:
     """One period of a sine on one input and one output: x from 0 to 2 pi over the input's window, y over the output's.
 
     Where the output is falling, its sine goes down first, and the floor is that of a non-increasing device. Trained
-    on 33 points, scored on 201 with end points, where a non-decreasing device can do no better than 0.705.
+    on 33 points; scored on 201 with end points, where a non-decreasing device can do no better than 0.705.
     """
     x, y = _single(channels, "input"), _single(channels, "output")
     y0, y1 = window(y)
@@ -144,11 +154,11 @@ def sine(channels: Sequence[Channel]) -> Task:
         return across(x, part)[:, None], ((y0 + y1) / 2.0 + (y1 - y0) / 2.0 * wave)[:, None]
 
     inputs, targets = grid(33)
-    score_inputs, score_targets = grid(201)
+    score_inputs, score_targets = grid(score_points)
     return Task("sine", inputs, targets, score_inputs, score_targets, abs(y1 - y0) / 2.0, not y.falling)
 
 
-def band_pass(channels: Sequence[Channel]) -> Task:
+def band_pass(channels: Sequence[Channel], score_points: int = SCORE_POINTS) -> Task:
     """One input, one output: high in the middle third of the input's window, low on either side; a classification.
 
     Trained on 36 points, none of which lies on an edge, and scored on 201 with end points, where a non-decreasing
@@ -162,7 +172,7 @@ def band_pass(channels: Sequence[Channel]) -> Task:
         return across(x, part)[:, None], np.where(inside, high, low)[:, None]
 
     inputs, targets = grid(np.arange(0.5, 36.0) / 36.0)
-    score_inputs, score_targets = grid(np.linspace(0.0, 1.0, 201))
+    score_inputs, score_targets = grid(np.linspace(0.0, 1.0, score_points))
     return Task(
         "band_pass", inputs, targets, score_inputs, score_targets, abs(high - low) / 2.0, not y.falling, classes=True
     )

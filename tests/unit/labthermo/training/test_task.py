@@ -28,6 +28,19 @@ def test_sine_trains_on_33_points_and_scores_on_201_with_end_points() -> None:
     assert task.score(task.score_targets) == 0.0
 
 
+def test_it_is_scored_at_as_many_points_as_asked_with_their_own_floor() -> None:
+    task = make_task("sine", [X, Y], score_points=41)
+    assert len(task.score_inputs) == 41
+    assert task.score_inputs[[0, -1], 0] == pytest.approx([0.9e-3, 2.7e-3])
+    assert len(task.inputs) == 33
+    floor = task.floor()
+    assert floor is not None
+    assert 0.68 < floor < 0.7053  # of 41 points, a little below
+    for text, points in (("xor", 41), ("sine", 10)):
+        with pytest.raises(TaskError, match="11 or more, and sine or band_pass"):
+            make_task(text, [X, Y], score_points=points)
+
+
 def test_xor_has_four_corners_and_a_monotone_floor() -> None:
     inputs = [Channel(n, "input", "V", -1e-3, 4e-3, window=(0.78e-3, 3.36e-3)) for n in ("x1", "x2")]
     task = make_task("xor", [*inputs, Y])

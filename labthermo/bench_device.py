@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,9 +80,12 @@ class BenchDevice:
         settling: Settle,
         slowest: float = 0.0,
         balance: Callable[[str], float] | None = None,
+        expected: Callable[[Mapping[str, float] | None, Mapping[str, float]], float] | None = None,
     ) -> None:
         """slowest: the longest time constant, s, that device and amplifiers have by design.
 
+        expected: how long, s, nothing is to be believed after a move from a setting (None: not known) to the next,
+        where the station's `settle.least` leaves that to the design.
         balance: weighs what has come out of a pump since it was weighed last, g.
         """
         self._channels = wiring.channels
@@ -105,6 +108,8 @@ class BenchDevice:
         self._closed = False
         self._asked: dict[str, float] = {}  # what inputs and knobs were asked last, as far as they are there still
         self._since = 0.0  # when one of them last moved
+        self._expected = expected
+        self._rested: dict[str, float] | None = None  # all inputs and knobs where it has settled last, if it is there
         self._balance = balance
         self._pumps = [line.channel.name for line in lines if isinstance(line, RateLine)]
         self._rates: dict[str, float] = {}  # L/s, that every pump was last seen to have
@@ -187,16 +192,27 @@ class BenchDevice:
                 back = self._guard.move(dict(zip(names, map(float, row), strict=True)))
                 surroundings = self._guard.watch()
             except TripError:
-                self._asked.clear()
+                self._forget()
                 yield self._tripped(names)
                 continue
             if not still:
                 self._asked.update(asked)
                 self._since = self._clock.now()
             self._meter({**reached, **back})
-            response = self._measure(np.array([[back[name] for name in names]]), reached, delay, surroundings)
+            setting = {**reached, **back}
+            if query.reset == "each":
+                self._rested = {**reached, **dict.fromkeys(names, 0.0)}
+            least = self._settling.least if self._expected is None else self._expected(self._rested, setting)
+            row_read = np.array([[back[name] for name in names]])
+            response = self._measure(row_read, reached, delay, surroundings, least or 0.0)
+            self._rested = setting if response.status[0] is Status.SETTLED else None
             self._meter({})
             yield response
+
+    def _forget(self) -> None:
+        """Nobody knows any more where it stands."""
+        self._asked.clear()
+        self._rested = None
 
     def _is_at(self, asked: dict[str, float]) -> bool:
         """Whether inputs and knobs are there already, and have been asked for it."""
@@ -271,7 +287,7 @@ class BenchDevice:
 
     def _refill(self) -> None:
         began, rates = self._clock.now(), dict(self._rates)
-        self._asked.clear()
+        self._forget()
         self._meter(dict.fromkeys(self._pumps, 0.0))
         volumes = self._guard.refill()
         self._meter(rates)
@@ -292,6 +308,7 @@ class BenchDevice:
         LimitError, ReadbackError, TripError: as :meth:`Guard.move`.
         """
         names = [line.channel.name for line in self._wiring.inputs]
+        self._rested = None
         if past[-1].status is Status.TIMED:
             self._retrace_in_time(past, names)
             return
@@ -350,7 +367,7 @@ class BenchDevice:
         if self._balance is None:
             raise InstrumentError(f"{pump}: there is no balance to weigh it with")
         self._meter(self._guard.move({pump: 0.0}))
-        self._asked[pump] = 0.0
+        self._asked[pump], self._rested = 0.0, None
         self._since = self._clock.now()
         return self._balance(pump)
 
@@ -385,7 +402,7 @@ class BenchDevice:
         ------
         InstrumentError: it was not reached; the message says what failed.
         """
-        self._asked.clear()
+        self._forget()
         failures = self._guard.make_safe()
         self._meter({})
         if self._pumps and not failures:
@@ -406,8 +423,9 @@ class BenchDevice:
         knobs: dict[str, float],
         delay: float | None,
         surroundings: dict[str, tuple[float, str]],
+        least: float,
     ) -> Response:
-        """delay: s after the last set-point, at which to read; None: when it has settled."""
+        """delay: s after the last set-point, at which to read; None: when it has settled, after `least` s or later."""
         since = self._clock.now()
         rules = self._settling
         status: Status = Status.SETTLED
@@ -425,7 +443,7 @@ class BenchDevice:
                 rules.confidence,
                 rules.timeout,
                 self._slowest,
-                rules.least,
+                least,
             )
             waited = max(waited, watched.time)
             if not watched.settled:

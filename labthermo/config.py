@@ -322,14 +322,19 @@ class Settle(Section):
 
     tolerance: PositiveLevel = Field(description="largest error from not having waited longer")
     confidence: Annotated[float, quantity("", above=0, maximum=0.9999)] = 0.95
-    least: Annotated[float, quantity("s", minimum=0)] = Field(
-        default=0.0, description="not looked at before: an answer may stand still on its way, at an extremum"
+    least: Annotated[
+        Annotated[float, quantity("s", minimum=0)] | None,
+        BeforeValidator(lambda value: None if value == "design" else value),
+    ] = Field(
+        default=0.0,
+        description="not believed before, as an answer may stand still on its way, at an extremum; design: half as "
+        "long again as the device as designed takes from the setting before",
     )
     timeout: PositiveSeconds = Field(default=20.0, description="then the status is unsettled")
 
     @model_validator(mode="after")
     def _time_to_look(self) -> Settle:
-        if self.least >= self.timeout:
+        if self.least is not None and self.least >= self.timeout:
             least, timeout = (format_quantity(value, "s") for value in (self.least, self.timeout))
             raise ValueError(
                 f"least, {least}, is not below timeout, {timeout}: nothing could settle; change one of them"

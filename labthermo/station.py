@@ -314,7 +314,9 @@ class Station:
             if not isinstance(line, LeadLine):
                 line.prepare()  # meters only: nothing is energised
         balance = BenchBalance(self.world, config.simulation.seed) if self.world is not None else ask_operator
-        return BenchDevice(wiring, guard, self._clock, config.device.settle, self._slowest, balance)
+        by_design = config.device.settle.least is None
+        expected = _load("labthermo.simulators", "settling")(config) if by_design else None
+        return BenchDevice(wiring, guard, self._clock, config.device.settle, self._slowest, balance, expected)
 
     @cached_property
     def _slowest(self) -> float:

@@ -94,7 +94,7 @@ def test_the_wire_gives_them_within_its_tolerance_and_hours_take_seconds(example
         log = opened.world.read_log()
     assert set(found.status) == {Status.SETTLED}
     assert found.outputs[:, 0] == pytest.approx(ABSORBANCES[example[0]], abs=config.device.settle.tolerance)
-    assert bench_time > 0.9 * len(inputs) * config.device.settle.least
+    assert 60.0 * len(inputs) < bench_time < 900.0 * len(inputs)
     well = next(iter(config.device.outputs))
     assert 6220 * 0.55 * truth[f"{well}.nadh"] == pytest.approx(found.outputs[-1, 0], abs=1e-3)
     flows = [e for e in log if e.quantity == "flow"]
@@ -139,7 +139,7 @@ def test_flow_noise_has_its_size_and_is_the_seeds(station):
 
 @pytest.mark.parametrize("backend", ["model", "wire"])
 def test_the_public_device_check_passes(backend, station):
-    config = station("ldh_one_well", ("least: 15 min", "least: 0 s"), ("tolerance: 4 mOD", "tolerance: 20 mOD"))
+    config = station("ldh_one_well", ("least: design", "least: 0 s"), ("tolerance: 4 mOD", "tolerance: 20 mOD"))
     with Station(config, backend) as opened:
         check_device(lambda: opened.device)
 
@@ -195,7 +195,7 @@ def test_a_lid_left_open_and_a_saturated_cell_are_no_answers(station):
         ("[0.5 uL/min, 50 uL/min]", "[0.5 uL, 50 uL]", "'0.5 uL' is not in V or L/s or OD; write"),
         ("6220 1/M/cm", "6220", "nadh: 6220 has no unit; write it, such as '6220 1/M/cm'"),
         ("[238 mOD, 350 mOD]", "[238, 350]", "no photometer reads 350 OD; write mOD"),
-        ("least: 15 min", "least: 2 h", "least, 7200 s, is not below timeout, 3600 s"),
+        ("least: design", "least: 2 h", "least, 7200 s, is not below timeout, 3600 s"),
         (
             "{diameter: 26.59e-3}",
             "{diametr: 26.59e-3}",

@@ -104,6 +104,20 @@ def test_the_wire_gives_them_within_its_tolerance_and_hours_take_seconds(example
         assert all(0.0 <= e.programmed <= top * (1 + 1e-9) for e in flows if e.channel == name)
 
 
+def test_in_any_order_no_answer_is_taken_on_its_way(station):
+    """From one input to another the absorbance passes hollows; a wait for the worst neighbour was too short for these."""
+    knobs, inputs = settings(R2)
+    order = [0, 10, 1, 9, 5, 0, 8, 2, 10, 3, 7]
+    config = station(R2[0], perfect=True)
+    with Station(config, "wire") as opened:
+        found = opened.device.query(Query(knobs, inputs[order], reset="park"))
+    assert set(found.status) == {Status.SETTLED}
+    expected = np.array(ABSORBANCES[R2[0]])[order]
+    assert found.outputs[:, 0] == pytest.approx(expected, abs=config.device.settle.tolerance)
+    waited = found.settle_time
+    assert waited.max() > 2.0 * waited.min()  # each as long as it needs
+
+
 def test_time_evolution_on_the_bench_ends_in_the_steady_state(station):
     config = station("ldh_one_well", perfect=True)
     bench = FlowBench(config)

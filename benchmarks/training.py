@@ -310,7 +310,8 @@ def table_of_conditions(runs: Sequence[dict[str, Any]]) -> str:
         seeds = ", ".join(" / ".join("–" if q is None else str(q) for q in each) for each in found)
         if condition.jump:
             seen = [next((q - after for q in r["jumps"] if q > after), None) for r in mine]
-            seeds += f"; counted from the jump, which was recorded by {_spread(seen)}"
+            before = sum(any(q <= after and e < THRESHOLDS[0] for q, e in r["curve"]) for r in mine)
+            seeds += f"; counted from the jump, before which {before} had been below .05; recorded by {_spread(seen)}"
         lines.append(f"| {condition.name} | {condition.goal} | {' | '.join(cells)} | {_final(mine)} | {seeds} |")
     return "\n".join(lines)
 

@@ -191,9 +191,9 @@ class BenchDevice:
                     self._clock.sleep(WAIT * self._slowest)
                 back = self._guard.move(dict(zip(names, map(float, row), strict=True)))
                 surroundings = self._guard.watch()
-            except TripError:
+            except TripError as trip:
                 self._forget()
-                yield self._tripped(names)
+                yield self._tripped(names, trip.surroundings)
                 continue
             if not still:
                 self._asked.update(asked)
@@ -491,7 +491,7 @@ class BenchDevice:
         watched = self._noise[line.channel.name].sigma()
         return max(watched * math.sqrt(line.watching / line.integration), line.meter_sigma(line.integration))
 
-    def _tripped(self, names: list[str]) -> Response:
+    def _tripped(self, names: list[str], surroundings: dict[str, tuple[float, str]]) -> Response:
         """Nothing was read; inputs and knobs are where the interlock has brought them."""
         back = self._guard.read()
         outputs = np.full((1, len(self._wiring.outputs)), np.nan)
@@ -506,6 +506,7 @@ class BenchDevice:
             inputs=np.array([[back[name] for name in names]]),
             knobs={name: value for name, value in back.items() if name not in names},
             incidents=self.take_incidents(),
+            surroundings=surroundings,
         )
 
 

@@ -22,7 +22,14 @@ ROUNDING = 1e-9  # 150 mV - 100 mV is a little more than 50 mV
 
 
 class TripError(LabThermoError, RuntimeError):
-    """An interlock has tripped: nothing moves until an operator has re-armed it."""
+    """An interlock has tripped: nothing moves until an operator has re-armed it.
+
+    surroundings: monitor -> value and unit, as far as they had been read when one of them tripped it.
+    """
+
+    def __init__(self, message: str, surroundings: dict[str, tuple[float, str]] | None = None) -> None:
+        super().__init__(message)
+        self.surroundings = surroundings or {}
 
 
 class Guard:
@@ -132,7 +139,7 @@ class Guard:
             found[line.name] = value, line.unit
             if line.limits and not line.low <= value <= line.high:
                 state = "cannot be measured" if math.isnan(value) else f"is {format_quantity(value, line.unit)}"
-                raise self._trip(f"{line.name} {state}; its limits are {line.limits}")
+                raise self._trip(f"{line.name} {state}; its limits are {line.limits}", surroundings=found)
         return found
 
     def energise(self) -> None:
@@ -314,7 +321,9 @@ class Guard:
                 allowed = format_quantity(limit.max, "A")
                 raise self._trip(f"{line.channel.name} leaks {leak}; at most {allowed} is allowed", zero_knobs=True)
 
-    def _trip(self, reason: str, *, zero_knobs: bool = False) -> TripError:
+    def _trip(
+        self, reason: str, *, zero_knobs: bool = False, surroundings: dict[str, tuple[float, str]] | None = None
+    ) -> TripError:
         """Let nothing move any more, and make the device safe; the error to raise.
 
         zero_knobs: ramp the gates to zero, whatever the station does on a stop.
@@ -326,4 +335,4 @@ class Guard:
             goal, done = "zero", "inputs and gates were ramped to zero"
         if failures:
             done = f"the way to {goal} failed ({failures})"
-        return TripError(f"{reason}; {done}; find out why before re-arming")
+        return TripError(f"{reason}; {done}; find out why before re-arming", surroundings)

@@ -105,7 +105,7 @@ def test_the_wire_gives_them_within_its_tolerance_and_hours_take_seconds(example
 
 
 def test_in_any_order_no_answer_is_taken_on_its_way(station):
-    """From one input to another the absorbance passes hollows; a wait for the worst neighbour was too short for these."""
+    """From one input to another it passes hollows; a wait for the worst neighbour was too short for these."""
     knobs, inputs = settings(R2)
     order = [0, 10, 1, 9, 5, 0, 8, 2, 10, 3, 7]
     config = station(R2[0], perfect=True)

@@ -128,7 +128,8 @@ def test_a_temperature_is_recorded_with_every_answer_and_trips_at_its_limit(edit
         assert first.status == (Status.SETTLED, Status.SETTLED)
         assert first.surroundings["bath"] == (pytest.approx(1.5, rel=1e-3), "K")
         assert math.isnan(first.surroundings["shield"][0])
-        assert [e["number"] for e in events] == [0, 1]
+        assert [e["number"] for e in events] == [0, 1, 2]
+        assert events[2]["monitors"]["bath"][0] == pytest.approx(2.5, rel=1e-2)  # what tripped it
         assert second.status == (Status.TRIPPED, Status.TRIPPED)
         assert isinstance(station.device, BenchDevice)
         assert re.match(r"bath is 2\.\d+ K; its limits are at most 2 K", str(station.device.guard.tripped))

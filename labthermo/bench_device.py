@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from labthermo.limits import check_query
 from labthermo.quantity import format_quantity
 from labthermo.safety.guard import Guard, TripError
 from labthermo.safety.signals import deaf, shielded
-from labthermo.settling import WAIT, NoiseEstimate, settle
+from labthermo.settling import WAIT, Foresight, NoiseEstimate, settle
 from labthermo.wiring import LeadLine, VoltageLine, Wiring
 
 if TYPE_CHECKING:
@@ -80,12 +80,11 @@ class BenchDevice:
         settling: Settle,
         slowest: float = 0.0,
         balance: Callable[[str], float] | None = None,
-        expected: Callable[[Mapping[str, float] | None, Mapping[str, float]], float] | None = None,
+        foresight: Foresight | None = None,
     ) -> None:
         """slowest: the longest time constant, s, that device and amplifiers have by design.
 
-        expected: how long, s, nothing is to be believed after a move from a setting (None: not known) to the next,
-        where the station's `settle.least` leaves that to the design.
+        foresight: how long nothing is to be believed, where the station's `settle.least` leaves that to the design.
         balance: weighs what has come out of a pump since it was weighed last, g.
         """
         self._channels = wiring.channels
@@ -108,8 +107,7 @@ class BenchDevice:
         self._closed = False
         self._asked: dict[str, float] = {}  # what inputs and knobs were asked last, as far as they are there still
         self._since = 0.0  # when one of them last moved
-        self._expected = expected
-        self._rested: dict[str, float] | None = None  # all inputs and knobs where it has settled last, if it is there
+        self._foresight = foresight
         self._balance = balance
         self._pumps = [line.channel.name for line in lines if isinstance(line, RateLine)]
         self._rates: dict[str, float] = {}  # L/s, that every pump was last seen to have
@@ -200,19 +198,24 @@ class BenchDevice:
                 self._since = self._clock.now()
             self._meter({**reached, **back})
             setting = {**reached, **back}
-            if query.reset == "each":
-                self._rested = {**reached, **dict.fromkeys(names, 0.0)}
-            least = self._settling.least if self._expected is None else self._expected(self._rested, setting)
+            least = self._settling.least or 0.0
+            if self._foresight is not None:
+                if query.reset == "each":
+                    self._foresight.elapse({**reached, **dict.fromkeys(names, 0.0)}, WAIT * self._slowest)
+                least = self._foresight.wait(setting)
+            moved = self._clock.now()
             row_read = np.array([[back[name] for name in names]])
-            response = self._measure(row_read, reached, delay, surroundings, least or 0.0)
-            self._rested = setting if response.status[0] is Status.SETTLED else None
+            response = self._measure(row_read, reached, delay, surroundings, least)
+            if self._foresight is not None:
+                self._foresight.elapse(setting, self._clock.now() - moved)
             self._meter({})
             yield response
 
     def _forget(self) -> None:
         """Nobody knows any more where it stands."""
         self._asked.clear()
-        self._rested = None
+        if self._foresight is not None:
+            self._foresight.forget()
 
     def _is_at(self, asked: dict[str, float]) -> bool:
         """Whether inputs and knobs are there already, and have been asked for it."""
@@ -308,7 +311,8 @@ class BenchDevice:
         LimitError, ReadbackError, TripError: as :meth:`Guard.move`.
         """
         names = [line.channel.name for line in self._wiring.inputs]
-        self._rested = None
+        if self._foresight is not None:
+            self._foresight.forget()
         if past[-1].status is Status.TIMED:
             self._retrace_in_time(past, names)
             return
@@ -367,7 +371,9 @@ class BenchDevice:
         if self._balance is None:
             raise InstrumentError(f"{pump}: there is no balance to weigh it with")
         self._meter(self._guard.move({pump: 0.0}))
-        self._asked[pump], self._rested = 0.0, None
+        self._asked[pump] = 0.0
+        if self._foresight is not None:
+            self._foresight.forget()
         self._since = self._clock.now()
         return self._balance(pump)
 

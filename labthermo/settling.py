@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,22 @@ EXTRAPOLATION = 1.2  # remaining drift per change over the window, see settle()
 LEAST = 4  # readings in the window
 WAIT = 2.0  # slowest time constants to wait at least
 MEMORY = 0.99  # what is left of a window's weight after the next one
+
+
+class Foresight(Protocol):
+    """What the design says about how long a device needs."""
+
+    def forget(self) -> None:
+        """The device may be anywhere."""
+        ...
+
+    def wait(self, setting: Mapping[str, float]) -> float:
+        """How long, s, nothing is to be believed after a move to this setting of all inputs and knobs."""
+        ...
+
+    def elapse(self, setting: Mapping[str, float], seconds: float) -> None:
+        """So long it has been at this setting."""
+        ...
 
 
 class NoiseEstimate:

@@ -315,8 +315,8 @@ class Station:
                 line.prepare()  # meters only: nothing is energised
         balance = BenchBalance(self.world, config.simulation.seed) if self.world is not None else ask_operator
         by_design = config.device.settle.least is None
-        expected = _load("labthermo.simulators", "settling")(config) if by_design else None
-        return BenchDevice(wiring, guard, self._clock, config.device.settle, self._slowest, balance, expected)
+        foresight = _load("labthermo.simulators", "settling")(config) if by_design else None
+        return BenchDevice(wiring, guard, self._clock, config.device.settle, self._slowest, balance, foresight)
 
     @cached_property
     def _slowest(self) -> float:

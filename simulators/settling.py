@@ -17,11 +17,15 @@ from simulators.sample import Chain, build_sample
 Floats = NDArray[np.float64]
 
 LONGER = 1.5  # than the design: what is waited at least, as the sample is not the design
+SHARE = 0.5  # of the tolerance, that the design may be away from its end by then
 EARLIEST, MOMENTS = 1e-3, 240  # of the timeout: the first moment looked at; how many there are
 
 
 class SettlingByDesign:
-    """From a setting to the next, by the relaxation of the network as designed."""
+    """Follows the network as designed through the settings of the device, at the device's own pace.
+
+    Small steps, none of which changes much, so do not add up to an answer that lags behind.
+    """
 
     def __init__(self, config: StationConfig) -> None:
         """
@@ -36,27 +40,34 @@ class SettlingByDesign:
         outputs = self._sample.readings[: self._sample.n_outputs]
         self._weights = np.array([r.weights for r in outputs if r.weights is not None]).T
         self._tolerance, self._timeout = config.device.settle.tolerance, config.device.settle.timeout
+        self._at: Floats | None = None  # potentials, (1, n_free); None: nobody knows
 
-    def __call__(self, before: Mapping[str, float] | None, after: Mapping[str, float]) -> float:
-        """LONGER times what every output needs to come within the tolerance of its end to stay, s.
+    def forget(self) -> None:
+        """The device may be anywhere: the next move is taken to begin at rest, vessels without anything dissolved."""
+        self._at = None
 
-        before, after: value of every input and knob, SI; before None: from rest, vessels without anything dissolved.
-        Never more than nine tenths of the timeout, so that there is time to look.
+    def wait(self, setting: Mapping[str, float]) -> float:
+        """LONGER times what every output needs to come within SHARE of the tolerance of its end to stay, s.
+
+        setting: value of every input and knob, SI. Never more than nine tenths of the timeout, so that there is time
+        to look.
         """
         if not self._weights.size:
             return 0.0
-        start = None
-        if before is not None:
-            start = self._sample.network.steady_state(*self._posed(before), injected=self._sample.injected).potentials
         times = np.concatenate([[0.0], np.geomspace(EARLIEST, 1.0, MOMENTS) * self._timeout])
-        inputs, knobs = self._posed(after)
-        path = self._sample.network.relax(inputs, times, knobs, start, self._sample.injected)[0] @ self._weights
-        away = np.flatnonzero((np.abs(path - path[-1]) > self._tolerance).any(axis=1))
+        path = self._relax(setting, times) @ self._weights
+        away = np.flatnonzero((np.abs(path - path[-1]) > SHARE * self._tolerance).any(axis=1))
         there = times[min(away[-1] + 1, len(times) - 1)] if len(away) else 0.0
         return min(LONGER * float(there), 0.9 * self._timeout)
 
-    def _posed(self, setting: Mapping[str, float]) -> tuple[Floats, Floats]:
-        """Terminals and knobs of the network, (1, n) each."""
+    def elapse(self, setting: Mapping[str, float], seconds: float) -> None:
+        """So long it has been at this setting."""
+        self._at = self._relax(setting, np.array([seconds]))[-1:]
+
+    def _relax(self, setting: Mapping[str, float], times: Floats) -> Floats:
+        """Potentials (n_times, n_free) at `times` after the move there."""
         inputs = np.array([[setting[name] for name in self._sample.inputs]])
         knobs = np.array([[setting[name] for name in self._knobs]])
-        return self._chain.clamps(self._errors, inputs), self._sample.full_knobs(knobs, inputs)
+        clamped = self._chain.clamps(self._errors, inputs)
+        full = self._sample.full_knobs(knobs, inputs)
+        return self._sample.network.relax(clamped, times, full, self._at, self._sample.injected)[0]

@@ -1,7 +1,7 @@
 """Whether the enzymatic bench delivers what its pages claim: coverage of intervals, and trained devices.
 
     python benchmarks/enzymes.py dose_response [--backend model|wire] [--seeds N]
-    python benchmarks/enzymes.py train [--backend model|wire] [--seeds N]
+    python benchmarks/enzymes.py train [--backend model|wire] [--seeds N] [--jobs N]
 
 `train`: XOR on device R1, sine and band-pass on R2, by the command line; and the control of each, the same design
 without the dead-end complex, with the same knobs, budget and trainer.
@@ -16,6 +16,7 @@ import json
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,26 +125,29 @@ def dose_response(backend: Any, seeds: int) -> dict[str, Any]:
     }
 
 
-def train(backend: Any, seeds: int) -> list[dict[str, Any]]:
-    """XOR on R1, sine and band-pass on R2, seeds 1 to `seeds`, each beside its control: what `labthermo train` says."""
+def train(backend: Any, seeds: int, jobs: int) -> None:
+    """XOR on R1, sine and band-pass on R2, seeds 1 to `seeds`, each beside its control: what `labthermo train` says.
+
+    jobs: trainings at a time; over wire each waits for its lines most of the time.
+    """
     print("| station, task | NDC | seed | error / amplitude | floor | right, % | floor, % | queries | reads | h | mL |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    found = []
-    for station, task, queries in TRAININGS:
-        for control in (False, True):
-            for seed in range(1, seeds + 1):
-                summary = trained(station, task, seed, control, queries, backend)
-                found.append(summary)
-                cells = [f"{station}, {task}", "off" if control else "on", str(seed)]
-                cells += [f"{summary[key]:.3f}" for key in ("rmse", "floor")]
-                shares = [summary.get(key) for key in ("accuracy", "floor_accuracy")]
-                cells += ["" if share is None else f"{100 * share:.1f}" for share in shares]
-                cells.append(str(summary["queries"]))
-                if spent := summary.get("usage", {}).get("training"):
-                    litres = ", ".join(f"{pump} {1e3 * volume:.0f}" for pump, volume in spent["delivered"].items())
-                    cells += [str(spent["reads"]), f"{spent['seconds'] / 3600:.0f}", litres]
-                print("| " + " | ".join(cells) + " |", flush=True)
-    return found
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    runs = [(*each, c, seed) for each in TRAININGS for c in (False, True) for seed in range(1, seeds + 1)]
+
+    def run(station: str, task: str, queries: int, control: bool, seed: int) -> dict[str, Any]:
+        return trained(station, task, seed, control, queries, backend)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for (station, task, _, control, seed), summary in zip(runs, pool.map(lambda r: run(*r), runs), strict=True):
+            cells = [f"{station}, {task}", "off" if control else "on", str(seed)]
+            cells += [f"{summary[key]:.3f}" for key in ("rmse", "floor")]
+            shares = [summary.get(key) for key in ("accuracy", "floor_accuracy")]
+            cells += ["" if share is None else f"{100 * share:.1f}" for share in shares]
+            cells.append(str(summary["queries"]))
+            if spent := summary.get("usage", {}).get("training"):
+                litres = ", ".join(f"{pump} {1e3 * volume:.0f}" for pump, volume in spent["delivered"].items())
+                cells += [str(spent["reads"]), f"{spent['seconds'] / 3600:.1f}", litres]
+            print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
@@ -151,9 +155,10 @@ def main() -> None:
     parser.add_argument("what", choices=["dose_response", "train"])
     parser.add_argument("--backend", default="model", choices=["model", "wire"])
     parser.add_argument("--seeds", type=int, default=0, help="samples; default: 200, and 3 of each training")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     arguments = parser.parse_args()
     if arguments.what == "train":
-        train(arguments.backend, arguments.seeds or 3)
+        train(arguments.backend, arguments.seeds or 3, arguments.jobs)
         return
     print(json.dumps(dose_response(arguments.backend, arguments.seeds or 200), indent=1))
 

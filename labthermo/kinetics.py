@@ -282,13 +282,16 @@ def to_rate_zero(rates: Sequence[float], places: Sequence[float], step: float) -
     """Where a scan would jump if it were endlessly slow, and its standard deviation.
 
     A scan passes a fold at the rate r and jumps late by a distance that grows as r^(2/3) (Jung, Gray, Roy and Mandel,
-    Phys. Rev. Lett. 65, 1873 (1990)). step: between places, which limits how well each is known.
+    Phys. Rev. Lett. 65, 1873 (1990)). step: between places, which limits how well each is known; where they
+    scatter more about that law than by steps, that scatter counts.
     """
     x = np.asarray(rates, dtype=float) ** (2.0 / 3.0)
     y = np.asarray(places, dtype=float)
     columns = np.column_stack([np.ones(len(x)), x / x.max()])
     found, *_ = np.linalg.lstsq(columns, y, rcond=None)
-    covariance = np.linalg.inv(columns.T @ columns) * step**2 / 12.0
+    freedom = len(y) - 2
+    scatter = float(np.sum((y - columns @ found) ** 2)) / freedom if freedom > 0 else 0.0
+    covariance = np.linalg.inv(columns.T @ columns) * max(step**2 / 12.0, scatter)
     return float(found[0]), float(np.sqrt(covariance[0, 0]))
 
 

@@ -103,6 +103,10 @@ def test_lines_jumps_and_gaps():
     place, error = to_rate_zero(rates, [0.5 + 0.1 * r ** (2 / 3) for r in rates], 0.01)
     assert place == pytest.approx(0.5)
     assert 0.0 < error < 0.01
+    _, scattered = to_rate_zero(
+        rates, [0.5 + 0.1 * r ** (2 / 3) + e for r, e in zip(rates, (0.02, -0.03, 0.01), strict=True)], 0.01
+    )
+    assert scattered > 3.0 * error
     lag, sure = gap_at_rest(rates, np.outer(rates, np.ones(9)), 0.1)
     assert abs(lag) < sure
     state, sure = gap_at_rest(rates, np.ones((3, 9)), 0.1)

@@ -1,8 +1,13 @@
-"""A bench that a station takes for a real one."""
+"""Benches: served in a process of their own, or such that a station takes them for real."""
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,24 @@ import pytest
 
 from labthermo.config import load_station
 from simulators.bench import WireTwin, build_wire_twin
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[str]]:
+    """Called with what follows `labthermo bench`: the control address of such a bench, in a process of its own."""
+
+    @contextmanager
+    def serving(*words: str | Path) -> Iterator[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "labthermo", "bench", *map(str, words)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["control"]
+        process.send_signal(signal.SIGINT)
+        process.wait(15)
+        process.stdout.close()
+
+    return serving
 
 
 @dataclass

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,15 +30,11 @@ def labthermo(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def control() -> Iterator[ControlClient]:
-    process = subprocess.Popen(command("bench", STATION, "--virtual-time"), stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    client = ControlClient(json.loads(process.stdout.readline())["control"])
-    yield client
-    client.close()
-    process.send_signal(signal.SIGINT)
-    process.wait(15)
-    process.stdout.close()
+def control(serve: Callable[..., AbstractContextManager[str]]) -> Iterator[ControlClient]:
+    with serve(STATION, "--virtual-time") as address:
+        client = ControlClient(address)
+        yield client
+        client.close()
 
 
 def settings(log: list[LogEntry]) -> dict[str, float]:

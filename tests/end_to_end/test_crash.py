@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,10 @@ def command(*words: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[str]:
+def bench(serve: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     """The control address of a bench in a process of its own."""
-    process = subprocess.Popen(
-        command("bench", str(STATION), "--seed", "1", "--virtual-time"), stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    yield json.loads(process.stdout.readline())["control"]
-    process.send_signal(signal.SIGINT)
-    process.wait(15)
-    process.stdout.close()
+    with serve(STATION, "--seed", "1", "--virtual-time") as address:
+        yield address
 
 
 def check_log(log: list[LogEntry]) -> None:

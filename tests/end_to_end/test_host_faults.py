@@ -6,13 +6,12 @@ in tests/unit/labthermo, `kill -9` in mid-training in test_crash.py.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,10 @@ def command(*words: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[str]:
+def bench(serve: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     """The control address of a bench whose time is the wall's."""
-    process = subprocess.Popen(command("bench", str(STATION)), stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    yield json.loads(process.stdout.readline())["control"]
-    process.send_signal(signal.SIGINT)
-    process.wait(15)
-    process.stdout.close()
+    with serve(STATION) as address:
+        yield address
 
 
 @pytest.fixture

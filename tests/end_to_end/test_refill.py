@@ -6,7 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -56,17 +57,11 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def control(station: Path) -> Iterator[ControlClient]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "labthermo", "bench", str(station), "--virtual-time"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    client = ControlClient(json.loads(process.stdout.readline())["control"])
-    yield client
-    client.close()
-    process.send_signal(signal.SIGINT)
-    process.wait(15)
-    process.stdout.close()
+def control(station: Path, serve: Callable[..., AbstractContextManager[str]]) -> Iterator[ControlClient]:
+    with serve(station, "--virtual-time") as address:
+        client = ControlClient(address)
+        yield client
+        client.close()
 
 
 def test_a_run_killed_twice_in_a_refill_goes_on_with_the_pumps_own_counts(station, control):

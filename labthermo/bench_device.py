@@ -21,7 +21,7 @@ from labthermo.limits import check_query
 from labthermo.quantity import format_quantity
 from labthermo.safety.guard import Guard, TripError
 from labthermo.safety.signals import deaf, shielded
-from labthermo.settling import WAIT, Foresight, NoiseEstimate, settle
+from labthermo.settling import WAIT, Foresight, NoiseEstimate, SameWait, settle
 from labthermo.wiring import LeadLine, VoltageLine, Wiring
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class BenchDevice:
         self._closed = False
         self._asked: dict[str, float] = {}  # what inputs and knobs were asked last, as far as they are there still
         self._since = 0.0  # when one of them last moved
-        self._foresight = foresight
+        self._foresight = foresight or SameWait(settling.least or 0.0)
         self._balance = balance
         self._pumps = [line.channel.name for line in lines if isinstance(line, RateLine)]
         self._rates: dict[str, float] = {}  # L/s, that every pump was last seen to have
@@ -198,24 +198,24 @@ class BenchDevice:
                 self._since = self._clock.now()
             self._meter({**reached, **back})
             setting = {**reached, **back}
-            least = self._settling.least or 0.0
-            if self._foresight is not None:
-                if query.reset == "each":
-                    self._foresight.elapse({**reached, **dict.fromkeys(names, 0.0)}, WAIT * self._slowest)
-                least = self._foresight.wait(setting)
+            if query.reset == "each":
+                self._foresight.elapse({**reached, **dict.fromkeys(names, 0.0)}, WAIT * self._slowest)
+            least = self._foresight.wait(setting)
             moved = self._clock.now()
             row_read = np.array([[back[name] for name in names]])
-            response = self._measure(row_read, reached, delay, surroundings, least)
-            if self._foresight is not None:
-                self._foresight.elapse(setting, self._clock.now() - moved)
+            try:
+                response = self._measure(row_read, reached, delay, surroundings, least)
+            except BaseException:
+                self._foresight.forget()  # it has left the setting before, for nobody knows how long
+                raise
+            self._foresight.elapse(setting, self._clock.now() - moved)
             self._meter({})
             yield response
 
     def _forget(self) -> None:
         """Nobody knows any more where it stands."""
         self._asked.clear()
-        if self._foresight is not None:
-            self._foresight.forget()
+        self._foresight.forget()
 
     def _is_at(self, asked: dict[str, float]) -> bool:
         """Whether inputs and knobs are there already, and have been asked for it."""
@@ -311,8 +311,7 @@ class BenchDevice:
         LimitError, ReadbackError, TripError: as :meth:`Guard.move`.
         """
         names = [line.channel.name for line in self._wiring.inputs]
-        if self._foresight is not None:
-            self._foresight.forget()
+        self._foresight.forget()
         if past[-1].status is Status.TIMED:
             self._retrace_in_time(past, names)
             return
@@ -372,8 +371,7 @@ class BenchDevice:
             raise InstrumentError(f"{pump}: there is no balance to weigh it with")
         self._meter(self._guard.move({pump: 0.0}))
         self._asked[pump] = 0.0
-        if self._foresight is not None:
-            self._foresight.forget()
+        self._foresight.forget()
         self._since = self._clock.now()
         return self._balance(pump)
 

@@ -382,7 +382,6 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{hours:.1f} h"
 
 
-_WITHOUT_A_TWIN = ("spsa", "cma_es", "nelder_mead", "reservoir", "adjoint")
 _STREAK = 10  # answers of no use, one after the other, at which an operator should look
 
 TASK_HELP = (
@@ -435,7 +434,7 @@ def train(
         from labthermo.errors import ParameterError
         from labthermo.stored_twin import load_twin
 
-        if method in _WITHOUT_A_TWIN:
+        if not METHODS[method].twin:
             raise ParameterError(f"--twin is of no use to {method}, which works without a twin; leave it out")
         plan = replace(plan, start=asdict(load_twin(twin, opened.header())))
     with _signals(), opened:

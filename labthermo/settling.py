@@ -36,6 +36,23 @@ class Foresight(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SameWait:
+    """A :class:`Foresight` that knows nothing of the design: `least` s after every move."""
+
+    least: float
+
+    def forget(self) -> None:
+        """It remembers nothing."""
+
+    def wait(self, setting: Mapping[str, float]) -> float:
+        """Always the same, s."""
+        return self.least
+
+    def elapse(self, setting: Mapping[str, float], seconds: float) -> None:
+        """It remembers nothing."""
+
+
 class NoiseEstimate:
     """Standard deviation of one reading, pooled over the last windows seen, never below what the meter adds."""
 

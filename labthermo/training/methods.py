@@ -37,10 +37,12 @@ class Material:
 
 @dataclass(frozen=True)
 class Method:
-    """summary: a line for help and docs. make: from the material, a trainer; imports what it needs."""
+    """summary: a line for help and docs. make: from the material, a trainer; imports what it needs. twin: whether it
+    looks at the material's twin."""
 
     summary: str
     make: Callable[[Material], Trainer]
+    twin: bool = False
 
 
 def make_trainer(name: str, material: Material) -> Trainer:
@@ -160,11 +162,13 @@ def _reservoir(m: Material) -> Trainer:
 
 
 METHODS: dict[str, Method] = {
-    "calibrated_twin": Method("a twin re-fitted from every node: fewest queries", _calibrated_twin),
-    "physics_aware": Method("the designed model's derivatives at measured nodes, no re-fit", _physics_aware),
-    "equilibrium_propagation": Method("currents at the outputs, both ways; exact if reciprocal", _propagation(False)),
-    "asymmetric_propagation": Method("the same with feedback into every node, for dots", _propagation(True)),
-    "coupled_learning": Method("outputs clamped a little nearer to their targets", _coupled),
+    "calibrated_twin": Method("a twin re-fitted from every node: fewest queries", _calibrated_twin, twin=True),
+    "physics_aware": Method("the designed model's derivatives at measured nodes, no re-fit", _physics_aware, twin=True),
+    "equilibrium_propagation": Method(
+        "currents at the outputs, both ways; exact if reciprocal", _propagation(False), twin=True
+    ),
+    "asymmetric_propagation": Method("the same with feedback into every node, for dots", _propagation(True), twin=True),
+    "coupled_learning": Method("outputs clamped a little nearer to their targets", _coupled, twin=True),
     "spsa": Method("two measurements a step, no model", _spsa),
     "cma_es": Method("evolution, no model; needs large budgets", _cma_es),
     "nelder_mead": Method("a simplex, no model; for few knobs", _nelder_mead),
